@@ -1,0 +1,1 @@
+"""Answering what servers ask: the broker, the strategies and the answerers."""

@@ -1,0 +1,134 @@
+"""An input request, what answers it, and the record of how it was decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from gateway.calls.model import Call
+from gateway.policy.model import Kind, Outcome, Route
+
+Json = dict[str, Any]
+SourceName = Literal["llm", "client"]
+
+KIND_OF: dict[str, Kind] = {"sampling/createMessage": "sampling", "elicitation/create": "elicitation"}
+"""The kind of each method a server may ask with (`roots/list` has none: it is the client's)."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputRequest:
+    """What a server asks back.
+
+    `call` is the call that caused it, None when it belongs to no call. `deferrable` says
+    that the server can wait for an answer that comes with a retry of the call (a server of
+    the modern era); `asked` counts how often a retry came back without the answer.
+    """
+
+    server: str
+    method: str
+    params: Json
+    call: Call | None
+    deferrable: bool = False
+    asked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One leg's answer: the raw result as it goes to the server, before stamping."""
+
+    source: SourceName
+    result: Json
+    model: str | None = None
+    provider: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    attempts: tuple[Json, ...] = ()
+
+
+class Deferred:
+    """The answer comes from the client, by a retry of its call."""
+
+    def __repr__(self) -> str:
+        return "DEFERRED"
+
+
+DEFERRED = Deferred()
+
+
+class LegEnded(Exception):
+    """A leg ended without an answer.
+
+    `code` is of the taxonomy in `docs/errors.md`; `result` is the client's own words
+    where the outcome is final (a declined elicitation), to be passed on as they are.
+    """
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        reason: str,
+        *,
+        code: str | None = None,
+        result: Json | None = None,
+        attempts: tuple[Json, ...] = (),
+    ) -> None:
+        super().__init__(reason)
+        self.outcome = outcome
+        self.reason = reason
+        self.code = code
+        self.result = result
+        self.attempts = attempts
+
+
+class Answerer(Protocol):
+    """A party that can answer: the calling client, or the gateway's LLM."""
+
+    source: SourceName
+
+    async def answer(self, request: InputRequest, route: Route) -> Answer | Deferred:
+        """Answer within the route's limit for this leg.
+
+        Raises:
+            LegEnded: for every ending that is not an answer.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class Leg:
+    """How one answerer fared, for the record."""
+
+    source: SourceName
+    outcome: Outcome
+    seconds: float
+    reason: str = ""
+    code: str | None = None
+    model: str | None = None
+    provider: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    attempts: tuple[Json, ...] = ()
+
+
+@dataclass(slots=True)
+class Decision:
+    """One input request and what became of it: the line in the log, and `/api/decisions`."""
+
+    id: str
+    at: str
+    server: str
+    kind: str
+    method: str
+    call: int | None
+    target: str | None
+    client: str | None
+    principal: str | None
+    session: str | None
+    strategy: str | None
+    level: str | None
+    path: str | None
+    trail: list[Json] = field(default_factory=list[Json])
+    legs: list[Leg] = field(default_factory=list[Leg])
+    source: str | None = None
+    outcome: str = ""
+    seconds: float = 0.0
+    error: str | None = None

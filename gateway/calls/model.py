@@ -1,0 +1,123 @@
+"""A call, the client that made it, and what may come out of it.
+
+No protocol era is known here: `gateway.downstream` builds callers and calls,
+`gateway.upstream` carries them, and both translate to what their peer speaks.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Json = dict[str, Any]
+
+Capability = Literal[
+    "sampling", "sampling.tools", "sampling.context", "elicitation.form", "elicitation.url", "roots"
+]
+Profile = frozenset[Capability]
+"""What a client can be asked: a fixed set of bits, never a client's own text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose call it is.
+
+    `key` tells clients apart for lanes: the session, else the principal, else a value of the
+    request's own. `principal` is None for an unauthenticated client. `name` is what the
+    client calls itself, for records only.
+    """
+
+    key: str
+    principal: str | None = None
+    session: str | None = None
+    name: str = ""
+
+
+class Caller(Protocol):
+    """The client side of one call."""
+
+    @property
+    def identity(self) -> Identity:
+        """Whose call it is."""
+        ...
+
+    @property
+    def profile(self) -> Profile:
+        """What this client declared it can be asked."""
+        ...
+
+    @property
+    def defers(self) -> bool:
+        """Whether this client is asked in the call's result and answers by a retry."""
+        ...
+
+    async def ask(self, method: str, params: Json) -> Json:
+        """Ask the client, on the call's own stream, and return its raw result.
+
+        Cancelling the caller's task withdraws the question (`notifications/cancelled`).
+
+        Raises:
+            PeerError: the client answered with an error.
+            ChannelClosed: nothing can reach this client.
+        """
+        ...
+
+    async def notify(self, method: str, params: Json) -> None:
+        """Send a notification that belongs to the call. Never raises for a client gone."""
+        ...
+
+
+class ChannelClosed(Exception):
+    """The client of a call can no longer be reached for a question."""
+
+
+_numbers = itertools.count(1)
+
+
+@dataclass(slots=True)
+class Call:
+    """A client's request in flight through the gateway.
+
+    `target` is the exposed name (tool, prompt) or the URI the call names; `server` and
+    `params` are what the server is sent (its own name already restored). `questions`
+    counts input requests over all rounds.
+    """
+
+    method: str
+    params: Json
+    caller: Caller
+    server: str
+    target: str
+    resume: Resume | None = None
+    questions: int = 0
+    number: int = field(default_factory=lambda: next(_numbers))
+
+    @property
+    def tool(self) -> str | None:
+        """The exposed tool name, or None for calls that are not of a tool."""
+        return self.target if self.method == "tools/call" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """What a retried call brings: the server's own state, and answers by key."""
+
+    state: str | None
+    answers: Mapping[str, Json]
+    round: int = 1
+    questions: int = 0
+    asked: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How often each still open key has been put to the client."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suspended:
+    """A call that waits for its client: the requests to put to it, and what a retry needs."""
+
+    requests: Mapping[str, Json]
+    resume: Resume
+
+
+CallOutcome = Json | Suspended

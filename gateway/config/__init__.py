@@ -1,0 +1,1 @@
+"""Configuration: YAML as written (raw), checked and merged (loader), as used (resolved)."""

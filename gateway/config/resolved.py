@@ -1,0 +1,156 @@
+"""Configuration as the gateway uses it: frozen, complete, every default filled in.
+
+Only `gateway.config.loader` builds these. Times are seconds, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from gateway.policy.model import Policy, Source
+
+Transport = Literal["stdio", "http", "sse"]
+Isolation = Literal["session", "shared", "call"]
+LogFormat = Literal["json", "text"]
+SchemaComplexity = Literal["Simple", "WithArrays", "Complex"]
+ProviderName = Literal["openai", "anthropic", "ollama", "local"]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """One external MCP server.
+
+    `prefix` is put before the names of its tools and prompts (empty: names as they are).
+    `timeout` bounds one call, its questions' time not counted. `max_questions` bounds the
+    input requests of one call, `max_rounds` the multi round-trip rounds of one call,
+    `max_concurrent_questions` those in flight for the server at once.
+    """
+
+    name: str
+    transport: Transport
+    source: Source
+    command: str = ""
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    cwd: Path | None = None
+    url: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    prefix: str = ""
+    isolation: Isolation = "session"
+    max_lanes: int = 16
+    lane_idle_seconds: float = 60.0
+    start_timeout: float = 30.0
+    timeout: float = 60.0
+    max_questions: int = 32
+    max_rounds: int = 10
+    max_concurrent_questions: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderConfig:
+    """One LLM provider of the chain.
+
+    `api_key` is the secret itself, already read from `api_key_env`; it is never printed.
+    `timeout` bounds one attempt. `model_path` is a GGUF file for `local` (None: the bundled one).
+    """
+
+    provider: ProviderName
+    model: str
+    source: Source
+    api_key: str | None = field(default=None, repr=False)
+    api_key_env: str | None = None
+    base_url: str | None = None
+    timeout: float = 30.0
+    max_tokens: int = 4096
+    temperature: float | None = None
+    model_path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LlmConfig:
+    """The chain of providers for one kind, in the order they are tried."""
+
+    providers: tuple[ProviderConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ElicitationByLlm:
+    """What the LLM leg may be asked to fill in for an elicitation."""
+
+    max_schema_complexity: SchemaComplexity = "Complex"
+    max_repairs: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key's owner and the SHA-256 of the key (lower-case hex); the key itself is not kept."""
+
+    principal: str
+    sha256: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what clients and servers control."""
+
+    max_sessions: int = 10_000
+    session_idle_seconds: float = 1800.0
+    max_body_bytes: int = 16 * 1024 * 1024
+    max_message_bytes: int = 64 * 1024 * 1024
+    max_calls_per_client: int = 256
+    max_call_seconds: float = 3600.0
+    max_tokens_per_question: int = 4096
+    max_streams_per_session: int = 8
+    max_subscriptions: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """How the gateway listens.
+
+    `allowed_hosts` and `allowed_origins` extend what the bind address implies
+    (`*` allows any).
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    insecure: bool = False
+    keepalive_seconds: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """The gateway's own log."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: LogFormat = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """Everything a gateway needs to start.
+
+    `state_keys` seal what travels through modern clients (first seals, all unseal); empty
+    means a key generated at start. `label_questions` prefixes an elicitation's message
+    with the asking server's name.
+    """
+
+    file: str
+    policy: Policy
+    servers: tuple[ServerConfig, ...] = ()
+    http: Http = field(default_factory=Http)
+    api_keys: tuple[ApiKey, ...] = ()
+    sampling_llm: LlmConfig = field(default_factory=LlmConfig)
+    elicitation_llm: LlmConfig = field(default_factory=LlmConfig)
+    elicitation_by_llm: ElicitationByLlm = field(default_factory=ElicitationByLlm)
+    limits: Limits = field(default_factory=Limits)
+    logging: Logging = field(default_factory=Logging)
+    decisions_kept: int = 1000
+    label_questions: bool = True
+    state_keys: tuple[str, ...] = field(default=(), repr=False)
+    warnings: tuple[str, ...] = ()

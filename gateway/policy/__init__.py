@@ -1,0 +1,1 @@
+"""Who answers a server's input request: pure, synchronous, explained."""

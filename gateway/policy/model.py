@@ -1,0 +1,169 @@
+"""The words of policy: kinds, strategies, what the levels say, and the route that comes out.
+
+Everything here is immutable and knows no I/O. `gateway.policy.resolve.resolve` turns
+`Facts` and a `Policy` into a `Route` or a `Refusal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Generic, Literal, TypeVar
+
+Kind = Literal["sampling", "elicitation"]
+KINDS: tuple[Kind, ...] = ("sampling", "elicitation")
+
+LevelName = Literal["tool", "server", "organization", "smart_discovery", "built_in"]
+
+T = TypeVar("T")
+
+
+class Strategy(StrEnum):
+    """Which answerers are tried and in which order. Values are the YAML names."""
+
+    LLM = "magictunnel_handled"
+    CLIENT = "client_forwarded"
+    LLM_FIRST = "magictunnel_first"
+    CLIENT_FIRST = "client_first"
+    PARALLEL = "parallel"
+    HYBRID = "hybrid"
+
+
+ALIASES: Mapping[str, Strategy] = {
+    "gateway_handled": Strategy.LLM,
+    "gateway_first": Strategy.LLM_FIRST,
+}
+"""Other YAML spellings of a strategy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a setting was written: file as named by the user, line from 1, YAML path."""
+
+    file: str
+    path: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place} {self.path}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Generic[T]):
+    """A configured value together with the place it comes from."""
+
+    value: T
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one place in the configuration says about one kind; None means unset.
+
+    Times are seconds. `fallback_to_llm` is the guide's `fallback_to_magictunnel`.
+    `path` is where the strategy would be written, for the trail of an unset layer.
+    """
+
+    path: str
+    strategy: Setting[Strategy] | None = None
+    fallback_to_llm: Setting[bool] | None = None
+    client_timeout: Setting[float] | None = None
+    llm_timeout: Setting[float] | None = None
+    max_attempts: Setting[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KindPolicy:
+    """All levels for one kind.
+
+    `tools` is keyed by the exposed name (level 1). Level 2 is `server_overrides`
+    (``server_strategies``), then `servers` (the servers file), then `external_default`;
+    `external_enabled` false leaves level 2 out.
+    """
+
+    enabled: Setting[bool]
+    organization: Layer
+    smart_discovery: Layer
+    smart_discovery_enabled: bool
+    external_default: Layer
+    external_enabled: bool = True
+    tools: Mapping[str, Layer] = field(default_factory=dict[str, Layer])
+    server_overrides: Mapping[str, Layer] = field(default_factory=dict[str, Layer])
+    servers: Mapping[str, Layer] = field(default_factory=dict[str, Layer])
+    unsolicited_llm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The whole of what configuration says about who answers."""
+
+    sampling: KindPolicy
+    elicitation: KindPolicy
+
+    def of(self, kind: Kind) -> KindPolicy:
+        """Return the policy of one kind."""
+        return self.sampling if kind == "sampling" else self.elicitation
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What policy may know of one input request. `tool` is the exposed name."""
+
+    kind: Kind
+    server: str
+    tool: str | None = None
+    unsolicited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the trail: a level, the place looked at, and what it says ("unset")."""
+
+    level: LevelName
+    path: str
+    value: str
+    chosen: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who answers, within which limits, and why.
+
+    `client_timeout` and `llm_timeout` bound one leg in seconds; `max_attempts` bounds
+    the attempts at one provider (1 means no retry).
+    """
+
+    kind: Kind
+    strategy: Strategy
+    level: LevelName
+    path: str
+    fallback_to_llm: bool
+    client_timeout: float
+    llm_timeout: float
+    max_attempts: int
+    trail: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The gateway does not serve this request. `reason` names the setting to change."""
+
+    kind: Kind
+    reason: str
+    trail: tuple[Step, ...] = ()
+
+
+class Outcome(StrEnum):
+    """How one leg ended, and so what may happen next (see `gateway.policy.outcomes`)."""
+
+    SUCCESS = "success"
+    DECLINED = "declined"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    UNAVAILABLE = "unavailable"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    DEFERRED = "deferred"
+    """The client was asked in the call's own result; its answer comes with a retry."""
