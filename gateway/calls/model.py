@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from gateway.errors import BackchannelError
+
 Json = dict[str, Any]
 
 Capability = Literal[
@@ -64,13 +66,17 @@ class Caller(Protocol):
         """
         ...
 
-    async def notify(self, method: str, params: Json) -> None:
-        """Send a notification that belongs to the call. Never raises for a client gone."""
+    def notify(self, method: str, params: Json) -> None:
+        """Queue a notification that belongs to the call, in order, without waiting.
+
+        A client that is gone is not an error. A client that does not read loses the oldest
+        progress first (`docs/architecture.md`, back-pressure).
+        """
         ...
 
 
-class ChannelClosed(Exception):
-    """The client of a call can no longer be reached for a question."""
+class ChannelClosed(BackchannelError):
+    """The client of a call cannot be reached for a question."""
 
 
 _numbers = itertools.count(1)

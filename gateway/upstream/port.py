@@ -52,8 +52,8 @@ class Scope(Protocol):
         """
         ...
 
-    async def notification(self, method: str, params: Json) -> None:
-        """Take progress or a log message of this call."""
+    def notification(self, method: str, params: Json) -> None:
+        """Take progress or a log message of this call; must not block."""
         ...
 
 
@@ -64,8 +64,8 @@ class Listener(Protocol):
         """Answer a request that names no call (stdio, SSE, the GET stream)."""
         ...
 
-    async def notification(self, connection: Connection, method: str, params: Json) -> None:
-        """Take a notification that names no call."""
+    def notification(self, connection: Connection, method: str, params: Json) -> None:
+        """Take a notification that names no call; must not block."""
         ...
 
 

@@ -1,0 +1,1 @@
+"""JSON-RPC over byte streams: messages, correlation and Server-Sent Events, both directions."""
