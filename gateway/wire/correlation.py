@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from gateway.errors import BackchannelError
 from gateway.wire import faults, jsonrpc
@@ -48,7 +48,7 @@ class Outgoing:
             return False
         value: Any = response.get("result")
         if isinstance(value, dict):
-            future.set_result(value)
+            future.set_result(cast("Json", value))
         elif "result" in response:
             future.set_exception(
                 faults.peer_error({"code": -32603, "message": "the result is not an object"})
