@@ -78,7 +78,8 @@ class Layer:
 class KindPolicy:
     """All levels for one kind.
 
-    `tools` is keyed by the exposed name (level 1). Level 2 is `server_overrides`
+    `tools` is keyed by the exposed name (level 1); `tool_servers` names the servers that can
+    own such a name, and a tool it does not list may be any server's. Level 2 is `server_overrides`
     (``server_strategies``), then `servers` (the servers file), then `external_default`;
     `external_enabled` false leaves level 2 out.
     """
@@ -93,6 +94,7 @@ class KindPolicy:
     server_overrides: Mapping[str, Layer] = field(default_factory=dict[str, Layer])
     servers: Mapping[str, Layer] = field(default_factory=dict[str, Layer])
     unsolicited_llm: bool = False
+    tool_servers: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,8 @@ class Route:
     """Who answers, within which limits, and why.
 
     `client_timeout` and `llm_timeout` bound one leg in seconds; `max_attempts` bounds
-    the attempts at one provider (1 means no retry).
+    the attempts at one provider (1 means no retry). `path` and `origins` say where the
+    strategy and each limit come from; `origins` pairs a field's name with its place.
     """
 
     kind: Kind
@@ -144,6 +147,7 @@ class Route:
     llm_timeout: float
     max_attempts: int
     trail: tuple[Step, ...]
+    origins: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,176 @@
+"""Facts in, route out: who answers an input request, within which limits, and why.
+
+Five levels are looked at, highest first: the tool, the external server (three places), the
+organization, smart discovery, and what is built in. The first that names a strategy wins.
+Every other setting resolves down the same levels by itself, so a time limit may come from
+another level than the strategy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from gateway.policy.model import (
+    KINDS,
+    Facts,
+    Kind,
+    KindPolicy,
+    Layer,
+    LevelName,
+    Policy,
+    Refusal,
+    Route,
+    Setting,
+    Step,
+    Strategy,
+)
+from gateway.policy.outcomes import legs
+
+T = TypeVar("T")
+
+UNSET = "unset"
+BUILT_IN = "built in"
+
+BUILT_IN_STRATEGY: Mapping[Kind, Strategy] = {
+    "sampling": Strategy.CLIENT_FIRST,
+    "elicitation": Strategy.CLIENT,
+}
+BUILT_IN_CLIENT_TIMEOUT: Mapping[Kind, float] = {"sampling": 120.0, "elicitation": 300.0}
+"""Seconds a client has to answer when no level says otherwise; a form takes a person longer."""
+BUILT_IN_LLM_TIMEOUT = 120.0
+"""Seconds the whole LLM leg has, all providers and retries together."""
+BUILT_IN_MAX_ATTEMPTS = 3
+"""Attempts at one provider: the first, and two retries."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One place of the configuration that a level consists of. A `note` says why it is left out."""
+
+    level: LevelName
+    layer: Layer
+    note: str = ""
+
+
+def resolve(policy: Policy, facts: Facts) -> Route | Refusal:
+    """Decide who answers one input request.
+
+    The trail names every level, those below the winner included. A `Refusal` names the
+    setting that turned the request away.
+    """
+    kind_policy = policy.of(facts.kind)
+    if not kind_policy.enabled.value:
+        source = kind_policy.enabled.source
+        return Refusal(facts.kind, f"{facts.kind} is turned off: {source} is false")
+    if facts.unsolicited and not kind_policy.unsolicited_llm:
+        return Refusal(
+            facts.kind,
+            f"server '{facts.server}' asked outside any call; set {facts.kind}.unsolicited: own_llm "
+            "to let the gateway's LLM answer such requests",
+        )
+    places = tuple(_places(kind_policy, facts))
+    route = _route(facts.kind, places)
+    return _llm_only(route, facts) if facts.unsolicited else route
+
+
+def can_llm_answer(policy: Policy, kind: Kind, server: str) -> bool:
+    """Whether some call of `server` would have its questions of `kind` answered by the LLM.
+
+    Policy does not know whether a provider is configured: declare the capability only if
+    that holds as well.
+    """
+    kind_policy = policy.of(kind)
+    tools = [tool for tool in kind_policy.tools if server in kind_policy.tool_servers.get(tool, (server,))]
+    facts = [Facts(kind, server), *(Facts(kind, server, tool=tool) for tool in tools)]
+    return any(
+        "llm" in legs(route.strategy, fallback_to_llm=route.fallback_to_llm)
+        for route in (resolve(policy, fact) for fact in facts)
+        if isinstance(route, Route)
+    )
+
+
+def llm_kinds(policy: Policy, server: str) -> frozenset[Kind]:
+    """Return the kinds for which `can_llm_answer` holds."""
+    return frozenset(kind for kind in KINDS if can_llm_answer(policy, kind, server))
+
+
+def _places(policy: KindPolicy, facts: Facts) -> Iterator[_Place]:
+    """Yield every place of every level, highest first, whether it is set or not."""
+    kind, server = facts.kind, facts.server
+    if facts.tool is None or facts.unsolicited:
+        yield _Place("tool", Layer(f"{kind}_strategy of a tool"), "not a tool's call")
+    else:
+        unset = Layer(f"capabilities: tools[name={facts.tool}].{kind}_strategy")
+        yield _Place("tool", policy.tools.get(facts.tool, unset))
+    routing = f"external_mcp.external_routing.{kind}"
+    off = "" if policy.external_enabled else "off: external_mcp.external_routing.enabled is false"
+    override = Layer(f"{routing}.server_strategies.{server}")
+    yield _Place("server", policy.server_overrides.get(server, override), off)
+    own = Layer(f"mcpServers.{server}.{kind}_strategy")
+    yield _Place("server", policy.servers.get(server, own), off)
+    yield _Place("server", policy.external_default, off)
+    yield _Place("organization", policy.organization)
+    disabled = "" if policy.smart_discovery_enabled else "off: smart_discovery is not enabled"
+    yield _Place("smart_discovery", policy.smart_discovery, disabled)
+
+
+def _route(kind: Kind, places: tuple[_Place, ...]) -> Route:
+    """Resolve the strategy and, independently of it, every limit."""
+    winner = next((p for p in places if not p.note and p.layer.strategy is not None), None)
+    trail = tuple(_step(place, chosen=place is winner) for place in places)
+    built_in = Step("built_in", BUILT_IN, BUILT_IN_STRATEGY[kind].value, chosen=winner is None)
+    strategy, path = _first(places, lambda layer: layer.strategy, BUILT_IN_STRATEGY[kind])
+    fallback, fallback_path = _first(places, lambda layer: layer.fallback_to_llm, True)
+    client, client_path = _first(places, lambda layer: layer.client_timeout, BUILT_IN_CLIENT_TIMEOUT[kind])
+    llm, llm_path = _first(places, lambda layer: layer.llm_timeout, BUILT_IN_LLM_TIMEOUT)
+    attempts, attempts_path = _first(places, lambda layer: layer.max_attempts, BUILT_IN_MAX_ATTEMPTS)
+    return Route(
+        kind=kind,
+        strategy=strategy,
+        level=winner.level if winner else "built_in",
+        path=path,
+        fallback_to_llm=fallback,
+        client_timeout=client,
+        llm_timeout=llm,
+        max_attempts=attempts,
+        trail=(*trail, built_in),
+        origins=(
+            ("fallback_to_llm", fallback_path),
+            ("client_timeout", client_path),
+            ("llm_timeout", llm_path),
+            ("max_attempts", attempts_path),
+        ),
+    )
+
+
+def _first(
+    places: tuple[_Place, ...], pick: Callable[[Layer], Setting[T] | None], default: T
+) -> tuple[T, str]:
+    """Return the highest set value of one setting and the place it comes from."""
+    for place in places:
+        setting = None if place.note else pick(place.layer)
+        if setting is not None:
+            return setting.value, str(setting.source)
+    return default, BUILT_IN
+
+
+def _step(place: _Place, *, chosen: bool) -> Step:
+    setting = place.layer.strategy
+    if setting is None:
+        return Step(place.level, place.layer.path, place.note or UNSET)
+    value = f"{setting.value.value} ({place.note})" if place.note else setting.value.value
+    return Step(place.level, str(setting.source), value, chosen)
+
+
+def _llm_only(route: Route, facts: Facts) -> Route | Refusal:
+    """Narrow a route to its LLM leg: a request that belongs to no call has no client to ask."""
+    if "llm" in legs(route.strategy, fallback_to_llm=route.fallback_to_llm):
+        return replace(route, strategy=Strategy.LLM)
+    return Refusal(
+        facts.kind,
+        f"server '{facts.server}' asked outside any call, and {route.strategy.value} ({route.path}) "
+        "leaves the answer to a client",
+        route.trail,
+    )
