@@ -127,3 +127,36 @@ class Suspended:
 
 
 CallOutcome = Json | Suspended
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An input request as it stood on the wire. `asked` counts retries that lacked its answer."""
+
+    method: str
+    params: Json
+    asked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LaterAnswer:
+    """The client will answer by retrying the call."""
+
+
+LATER = LaterAnswer()
+
+
+class Scope(Protocol):
+    """What a server may do to its caller while one call is in flight."""
+
+    async def question(self, asked: Asked, *, deferrable: bool) -> Json | LaterAnswer:
+        """Answer one input request with a raw result.
+
+        Raises:
+            PeerError: what to tell the server; QuestionError for the gateway's own refusals.
+        """
+        ...
+
+    def notification(self, method: str, params: Json) -> None:
+        """Take progress or a log message of this call; must not block."""
+        ...

@@ -1,0 +1,72 @@
+"""A call's time limit, whose clock stands still while a question is open."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
+from types import TracebackType
+
+
+class Deadline:
+    """Bounds one call: `limit` seconds of the server's own time, `maximum` seconds in all.
+
+    Used as ``async with``; raises TimeoutError out of the block when either runs out.
+    The server's clock is stopped inside `paused()`, the overall one never is.
+    """
+
+    def __init__(self, limit: float, maximum: float) -> None:
+        self._limit = limit
+        self._maximum = maximum
+        self._end = 0.0
+        self._left = limit
+        self._open = 0
+        self._timeout: asyncio.Timeout | None = None
+
+    def __repr__(self) -> str:
+        state = "paused" if self._open else "running"
+        return f"<Deadline {self._limit:g} s of {self._maximum:g} s, {state}>"
+
+    async def __aenter__(self) -> Deadline:
+        now = asyncio.get_running_loop().time()
+        self._end = now + self._maximum
+        self._timeout = asyncio.timeout_at(min(now + self._limit, self._end))
+        await self._timeout.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        assert self._timeout is not None
+        return await self._timeout.__aexit__(kind, error, trace)
+
+    @property
+    def expired(self) -> bool:
+        """Whether this deadline is what ended the block."""
+        return self._timeout is not None and self._timeout.expired()
+
+    @property
+    def spent_in_all(self) -> bool:
+        """Whether it was the overall maximum that ran out."""
+        return asyncio.get_running_loop().time() >= self._end
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Stop the server's clock for the block; blocks may overlap."""
+        assert self._timeout is not None
+        loop = asyncio.get_running_loop()
+        if self._open == 0:
+            self._left = max(0.0, (self._timeout.when() or self._end) - loop.time())
+            self._reschedule(self._end)
+        self._open += 1
+        try:
+            yield
+        finally:
+            self._open -= 1
+            if self._open == 0:
+                self._reschedule(min(loop.time() + self._left, self._end))
+
+    def _reschedule(self, when: float) -> None:
+        # A block that is ending because of the limit itself can no longer be rescheduled.
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(when)

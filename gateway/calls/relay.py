@@ -1,0 +1,127 @@
+"""The one way through: find the server, carry the call, answer what it asks on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from gateway.answers.model import Deferred, InputRequest
+from gateway.calls.deadlines import Deadline
+from gateway.calls.model import LATER, Asked, Call, Caller, CallOutcome, Json, LaterAnswer, Resume, Scope
+from gateway.config.resolved import ServerConfig
+from gateway.errors import CallTimedOut
+
+
+class Target(Protocol):
+    """Where a call goes: see `gateway.upstream.catalog`."""
+
+    @property
+    def server(self) -> str:
+        """The owner's configured name."""
+        ...
+
+    @property
+    def params(self) -> Json:
+        """The call's parameters under the server's own names."""
+        ...
+
+    @property
+    def exposed(self) -> str:
+        """What the client called it by."""
+        ...
+
+
+class Locator(Protocol):
+    """Finds the owner of what a call names."""
+
+    async def locate(self, method: str, params: Json, caller: Caller) -> Target:
+        """Return the target; raises UnknownTarget or ServerUnavailable."""
+        ...
+
+
+class Carrier(Protocol):
+    """Carries calls to servers."""
+
+    async def call(self, call: Call, scope: Scope) -> CallOutcome:
+        """Send the call on a lane that may carry it, and return its outcome."""
+        ...
+
+
+class Answers(Protocol):
+    """Answers input requests."""
+
+    async def answer(self, request: InputRequest) -> Json | Deferred:
+        """Return the raw answer; raises QuestionError or PeerError when there is none."""
+        ...
+
+
+class CallScope:
+    """What a server may do to its caller while one call is in flight."""
+
+    def __init__(self, call: Call, answers: Answers, deadline: Deadline) -> None:
+        self.call = call
+        self._answers = answers
+        self._deadline = deadline
+
+    async def question(self, asked: Asked, *, deferrable: bool) -> Json | LaterAnswer:
+        """Put one input request to policy; the server's clock stands still meanwhile."""
+        request = InputRequest(
+            self.call.server, asked.method, asked.params, self.call, deferrable=deferrable, asked=asked.asked
+        )
+        with self._deadline.paused():
+            answer = await self._answers.answer(request)
+        return LATER if isinstance(answer, Deferred) else answer
+
+    def notification(self, method: str, params: Json) -> None:
+        """Pass progress or a log message on to the caller."""
+        self.call.caller.notify(method, params)
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Carries clients' calls to their servers. Holds no state of its own.
+
+    `max_call_seconds` bounds a call in all, people's time included; each server's own
+    `timeout` bounds the time it takes without its questions.
+    """
+
+    locator: Locator
+    carrier: Carrier
+    answers: Answers
+    servers: Mapping[str, ServerConfig]
+    max_call_seconds: float
+
+    async def call(
+        self, method: str, params: Json, caller: Caller, resume: Resume | None = None
+    ) -> CallOutcome:
+        """Carry one call to its end, or to the point where its client must answer first.
+
+        Raises:
+            CallError: no server could finish it; the message says why and what to do.
+            PeerError: the server's own error, unchanged.
+            QuestionError: nobody answered what a server that cannot be told so asked.
+        """
+        target = await self.locator.locate(method, params, caller)
+        call = Call(method, target.params, caller, target.server, target.exposed, resume)
+        if resume is not None:
+            call.questions = resume.questions
+        config = self.servers[target.server]
+        deadline = Deadline(config.timeout, self.max_call_seconds)
+        try:
+            async with deadline:
+                return await self.carrier.call(call, CallScope(call, self.answers, deadline))
+        except TimeoutError:
+            if not deadline.expired:
+                raise
+            raise self._timed_out(call, config, deadline) from None
+
+    def _timed_out(self, call: Call, config: ServerConfig, deadline: Deadline) -> CallTimedOut:
+        if deadline.spent_in_all:
+            limit, setting = self.max_call_seconds, "limits.max_call_seconds"
+        else:
+            limit, setting = config.timeout, f"timeout_seconds of server '{config.name}' in {config.source}"
+        return CallTimedOut(
+            f"server '{config.name}' did not finish {call.method} '{call.target}' within {limit:g} s; "
+            f"raise {setting} if it needs longer"
+        )

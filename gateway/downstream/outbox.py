@@ -1,0 +1,110 @@
+"""Messages on their way to one client over one stream: ordered, bounded, resumable."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from gateway.wire import jsonrpc
+from gateway.wire.jsonrpc import Json
+
+LOSSY: Final = frozenset({"notifications/progress", "notifications/message"})
+"""What a client that does not read loses first: neither changes what a call returns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One message with its number in the stream, from 1."""
+
+    number: int
+    data: bytes
+    lossy: bool
+
+
+class Outbox:
+    """A queue with one reader at a time.
+
+    `backlog` bounds what waits to be read: beyond it the oldest lossy message is dropped
+    (`dropped` counts them). `replay` is how many sent messages are kept for a reader that
+    comes back. `on_first` is called once, when the first message is put.
+    """
+
+    def __init__(
+        self,
+        stream_id: str = "",
+        *,
+        backlog: int = 1024,
+        replay: int = 0,
+        on_first: Callable[[], None] | None = None,
+    ) -> None:
+        self.stream_id = stream_id
+        self.closed = False
+        self.dropped = 0
+        self.reachable = True
+        """Whether somebody reads, or may come to read, what is put."""
+        self._backlog = backlog
+        self._replay = replay
+        self._on_first = on_first
+        self._waiting: deque[Item] = deque()
+        self._sent: deque[Item] = deque(maxlen=replay)
+        self._last = 0
+        self._reader = 0
+        self._wake = asyncio.Event()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "open"
+        return f"<Outbox {self.stream_id} {state}, {len(self._waiting)} waiting, {len(self._sent)} kept>"
+
+    def put(self, message: Json) -> None:
+        """Queue a message; ignored once closed."""
+        if self.closed:
+            return
+        lossy = message.get("method") in LOSSY
+        if len(self._waiting) >= self._backlog:
+            self._drop()
+        self._last += 1
+        self._waiting.append(Item(self._last, jsonrpc.encode(message), lossy))
+        self._wake.set()
+        if self._on_first is not None:
+            first, self._on_first = self._on_first, None
+            first()
+
+    def close(self) -> None:
+        """End the stream after what is queued."""
+        self.closed = True
+        self._wake.set()
+
+    async def read(self, after: int | None = None) -> AsyncIterator[Item]:
+        """Yield items as they come, until the stream is closed and empty.
+
+        `after` replays what was sent beyond that number and is still kept. A later reader
+        takes over: this one ends.
+        """
+        self._reader += 1
+        mine = self._reader
+        self._wake.set()
+        if after is not None:
+            for item in [item for item in self._sent if item.number > after]:
+                yield item
+        while self._reader == mine:
+            while self._waiting:
+                item = self._waiting.popleft()
+                if self._replay:
+                    self._sent.append(item)
+                yield item
+                if self._reader != mine:
+                    return
+            if self.closed:
+                return
+            self._wake.clear()
+            await self._wake.wait()
+
+    def _drop(self) -> None:
+        for index, item in enumerate(self._waiting):
+            if item.lossy:
+                del self._waiting[index]
+                self.dropped += 1
+                return
