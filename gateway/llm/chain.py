@@ -1,0 +1,171 @@
+"""The chain of providers: the first that answers, each tried as often as the budget allows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+from gateway.errors import ProviderError
+from gateway.llm.port import Attempt, Budget, Completion, Prompt, Provider
+
+_TELLING = ("E004", "E006", "E003", "E002", "E008")
+"""Codes from the one a person must act on to the one that may pass by itself."""
+
+
+@runtime_checkable
+class Warmable(Protocol):
+    """A provider that can be made ready before the first request."""
+
+    async def warm(self) -> None:
+        """Load what the first request would have to wait for."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A provider of the chain with its own limits.
+
+    `timeout` bounds one attempt in seconds, `max_tokens` caps what a prompt asks for,
+    `temperature` is used where the prompt names none.
+    """
+
+    provider: Provider
+    timeout: float = 30.0
+    max_tokens: int | None = None
+    temperature: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.provider.name} (model {self.provider.model})"
+
+    def fit(self, prompt: Prompt) -> Prompt:
+        """Return the prompt within this provider's settings."""
+        tokens = prompt.max_tokens if self.max_tokens is None else min(prompt.max_tokens, self.max_tokens)
+        temperature = self.temperature if prompt.temperature is None else prompt.temperature
+        return replace(prompt, max_tokens=tokens, temperature=temperature)
+
+
+class Chain:
+    """An `Llm`: asks the links in order.
+
+    A retryable failure (time-out, 429, 5xx, network) is tried again, after an exponential
+    wait with jitter or what the provider asked for by Retry-After, as long as the wait
+    fits the budget. Then the next link is asked.
+    """
+
+    def __init__(
+        self,
+        links: Sequence[Link],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[RetryCallState], float] | None = None,
+    ) -> None:
+        self.links = tuple(links)
+        self._sleep = sleep
+        self._clock = clock
+        self._wait = wait or wait_random_exponential(multiplier=0.5, max=8.0)
+
+    @property
+    def available(self) -> bool:
+        """Whether any provider is configured."""
+        return bool(self.links)
+
+    async def complete(self, prompt: Prompt, budget: Budget) -> Completion:
+        """Answer by the first provider that can, within `budget.timeout` seconds.
+
+        Raises:
+            ProviderError: every provider failed; the code is the one that most needs a
+                person, `attempts` list each try in order.
+        """
+        if not self.links:
+            raise ProviderError("no LLM provider is configured; add one to llm_config", code="E004")
+        deadline = self._clock() + budget.timeout
+        attempts: list[Attempt] = []
+        failures: list[ProviderError] = []
+        for link in self.links:
+            try:
+                completion = await self._ask(link, link.fit(prompt), deadline, budget.max_attempts, attempts)
+            except ProviderError as failure:
+                failures.append(failure)
+                continue
+            return replace(completion, attempts=tuple(attempts))
+        raise _all_failed(failures, attempts)
+
+    async def warm(self) -> None:
+        """Make every provider ready that needs it.
+
+        Raises:
+            ProviderError: one of them cannot be made ready.
+        """
+        for link in self.links:
+            if isinstance(link.provider, Warmable):
+                await link.provider.warm()
+
+    async def aclose(self) -> None:
+        """Close every provider, also when one of them fails to close."""
+        closing = (link.provider.aclose() for link in self.links)
+        for result in await asyncio.gather(*closing, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _ask(
+        self, link: Link, prompt: Prompt, deadline: float, tries: int, attempts: list[Attempt]
+    ) -> Completion:
+        def wait(state: RetryCallState) -> float:
+            failure = state.outcome.exception() if state.outcome else None
+            asked = failure.retry_after if isinstance(failure, ProviderError) else None
+            return self._wait(state) if asked is None else asked
+
+        def stop(state: RetryCallState) -> bool:
+            return state.attempt_number >= tries or self._clock() + state.upcoming_sleep >= deadline
+
+        retrying = AsyncRetrying(
+            sleep=self._sleep, wait=wait, stop=stop, retry=retry_if_exception(_may_pass), reraise=True
+        )
+        return await retrying(self._try, link, prompt, deadline, attempts)
+
+    async def _try(self, link: Link, prompt: Prompt, deadline: float, attempts: list[Attempt]) -> Completion:
+        started = self._clock()
+        failure: ProviderError | None = None
+        try:
+            if deadline <= started:
+                raise ProviderError(f"{link} was not asked: no time was left for it", code="E002")
+            return await link.provider.complete(prompt, timeout=min(link.timeout, deadline - started))
+        except ProviderError as error:
+            failure = error
+            raise
+        finally:
+            attempts.append(
+                Attempt(
+                    provider=link.provider.name,
+                    model=link.provider.model,
+                    seconds=self._clock() - started,
+                    error=str(failure) if failure else None,
+                    code=failure.code if failure else None,
+                )
+            )
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, ProviderError) and error.retryable
+
+
+def _all_failed(failures: Sequence[ProviderError], attempts: Sequence[Attempt]) -> ProviderError:
+    def rank(failure: ProviderError) -> int:
+        return _TELLING.index(failure.code) if failure.code in _TELLING else len(_TELLING)
+
+    telling = min(failures, key=rank)
+    error = ProviderError(
+        "; ".join(str(failure) for failure in failures),
+        code=telling.code,
+        retryable=any(failure.retryable for failure in failures),
+        status=telling.status,
+        retry_after=telling.retry_after,
+    )
+    error.attempts = tuple(attempts)
+    return error

@@ -1,0 +1,288 @@
+"""OpenAI's chat completions, and every service compatible with them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+from gateway.errors import ProviderError
+from gateway.llm.blocks import (
+    Block,
+    answer_content,
+    blocks_of,
+    data_url,
+    image_bytes,
+    result_blocks,
+    tool_use_block,
+    wanted_tools,
+)
+from gateway.llm.failures import (
+    Peer,
+    Refusal,
+    malformed,
+    refused,
+    timed_out,
+    unreachable,
+    unreadable,
+    unsupported,
+)
+from gateway.llm.port import Completion, Prompt, Usage
+
+OFFICIAL = "https://api.openai.com/v1"
+_STOP = {"stop": "endTurn", "length": "maxTokens", "tool_calls": "toolUse", "function_call": "toolUse"}
+_AUDIO = {
+    "audio/wav": "wav",
+    "audio/x-wav": "wav",
+    "audio/wave": "wav",
+    "audio/mpeg": "mp3",
+    "audio/mp3": "mp3",
+}
+
+Json = dict[str, Any]
+
+
+class OpenAi:
+    """Chat completions at `base_url`.
+
+    OpenAI itself is asked with ``max_completion_tokens``, which its newer models demand;
+    other services with ``max_tokens``, which they know. A model that refuses the name, or
+    `temperature`, is asked once more without it, and that is remembered.
+
+    ``finish_reason: stop`` is ``endTurn``: the API does not tell a natural end from a stop
+    sequence. Services that do tell (``stop_reason`` beside it) are believed.
+    """
+
+    name = "openai"
+
+    def __init__(
+        self, *, model: str, api_key: str | None, api_key_env: str | None = None, base_url: str | None = None
+    ) -> None:
+        # The SDK takes most of a second to import: only who uses it waits for it.
+        import openai
+
+        self.model = model
+        url = base_url or OFFICIAL
+        self._peer = Peer(self.name, model, url, api_key_env, api_key)
+        self._sdk = openai
+        headers = {} if api_key else {"Authorization": openai.Omit()}
+        self._client = openai.AsyncOpenAI(
+            api_key=api_key or "none",
+            base_url=url,
+            default_headers=cast("dict[str, str]", headers),
+            max_retries=0,
+            timeout=None,
+        )
+        self._limit = "max_completion_tokens" if url.rstrip("/") == OFFICIAL else "max_tokens"
+        self._temperature = True
+
+    async def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
+        """Answer once; `timeout` bounds it in seconds.
+
+        Raises:
+            ProviderError: every failure, sorted by `gateway.llm.failures`.
+        """
+        messages = _messages(prompt, self._peer)
+        try:
+            async with asyncio.timeout(timeout):
+                body = await self._ask(prompt, messages)
+        except TimeoutError:
+            raise timed_out(self._peer, timeout) from None
+        return _completion(body, prompt, self._peer)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _ask(self, prompt: Prompt, messages: list[Json]) -> Json:
+        """Send; when the model refuses a parameter that can be spared, send once more without it."""
+        error = await self._send(prompt, messages)
+        if isinstance(error, Refusal) and self._adapt(error, prompt):
+            error = await self._send(prompt, messages)
+        if isinstance(error, Refusal):
+            raise refused(self._peer, error, prompt)
+        return error
+
+    def _adapt(self, refusal: Refusal, prompt: Prompt) -> bool:
+        if refusal.status != 400 or not refusal.code.startswith("unsupported_"):
+            return False
+        if "max_tokens" in refusal.message or "max_completion_tokens" in refusal.message:
+            other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+            self._limit = other[self._limit]
+            return True
+        if "temperature" in refusal.message and self._temperature and prompt.temperature is not None:
+            self._temperature = False
+            return True
+        return False
+
+    async def _send(self, prompt: Prompt, messages: list[Json]) -> Json | Refusal:
+        sdk = self._sdk
+        try:
+            create = cast("Any", self._client.chat.completions.with_raw_response.create)
+            reply = await create(**self._request(prompt, messages))
+            body: object = json.loads(reply.content)
+        except sdk.APIStatusError as error:
+            return _refusal(error.response.status_code, error.body, error.response.headers)
+        except sdk.APIConnectionError as error:
+            raise unreachable(self._peer, _reason(error)) from None
+        except sdk.OpenAIError as error:
+            raise ProviderError(
+                f"{self._peer} failed in its client: {type(error).__name__}", code="E999"
+            ) from None
+        except ValueError:
+            raise unreadable(self._peer, "a body that is not JSON") from None
+        if not isinstance(body, dict):
+            raise unreadable(self._peer, "JSON that is not an object")
+        return cast("Json", body)
+
+    def _request(self, prompt: Prompt, messages: list[Json]) -> Json:
+        request: Json = {"model": self.model, "messages": messages, self._limit: prompt.max_tokens}
+        if prompt.temperature is not None and self._temperature:
+            request["temperature"] = prompt.temperature
+        if prompt.stop_sequences:
+            request["stop"] = list(prompt.stop_sequences)
+        if prompt.schema is not None:
+            # Not strict: strict mode refuses optional properties, which elicitation schemas have.
+            request["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": dict(prompt.schema), "strict": False},
+            }
+        if prompt.tools:
+            request["tools"] = [_tool(tool) for tool in prompt.tools]
+            request["tool_choice"] = wanted_tools(prompt.tool_choice)
+        return request
+
+
+def _reason(error: Exception) -> str:
+    """The class of what broke: its words may hold addresses with credentials."""
+    return type(error.__cause__ or error).__name__
+
+
+def _refusal(status: int, body: object, headers: Mapping[str, str]) -> Refusal:
+    """`body` is the SDK's: the ``error`` object, or the text, or None."""
+    if not isinstance(body, Mapping):
+        return Refusal(status, message=str(body or ""), headers=headers)
+    error = cast("Mapping[str, object]", body)
+    inner = error.get("error")
+    if isinstance(inner, Mapping):
+        error = cast("Mapping[str, object]", inner)
+    message = " ".join(str(error.get(key)) for key in ("param", "message") if error.get(key))
+    return Refusal(status, str(error.get("code") or error.get("type") or ""), message, headers)
+
+
+def _tool(tool: Mapping[str, Any]) -> Json:
+    function: Json = {"name": tool.get("name"), "parameters": tool.get("inputSchema") or {"type": "object"}}
+    if tool.get("description"):
+        function["description"] = tool["description"]
+    return {"type": "function", "function": function}
+
+
+def _messages(prompt: Prompt, peer: Peer) -> list[Json]:
+    messages: list[Json] = [{"role": "system", "content": prompt.system}] if prompt.system else []
+    for message in prompt.messages:
+        blocks = blocks_of(message, peer)
+        messages += _assistant(blocks, peer) if message.get("role") == "assistant" else _user(blocks, peer)
+    return messages
+
+
+def _assistant(blocks: list[Block], peer: Peer) -> list[Json]:
+    text: list[str] = []
+    calls: list[Json] = []
+    for block in blocks:
+        if block.get("type") == "text":
+            text.append(str(block.get("text", "")))
+        elif block.get("type") == "tool_use":
+            function = {"name": block.get("name"), "arguments": json.dumps(block.get("input") or {})}
+            calls.append({"id": block.get("id"), "type": "function", "function": function})
+        else:
+            raise unsupported(
+                peer, f"{block.get('type')} content in an assistant message", "put it in a user message"
+            )
+    message: Json = {"role": "assistant", "content": "".join(text) or None}
+    return [message | {"tool_calls": calls}] if calls else [message | {"content": "".join(text)}]
+
+
+def _user(blocks: list[Block], peer: Peer) -> list[Json]:
+    """Tool results come first, each a message of its own; the rest is one user message."""
+    results: list[Json] = []
+    parts: list[Json] = []
+    for block in blocks:
+        if block.get("type") == "tool_result":
+            result, images = _tool_result(block, peer)
+            results.append(result)
+            parts += images
+        else:
+            parts.append(_part(block, peer))
+    if parts and all(part["type"] == "text" for part in parts):
+        return [*results, {"role": "user", "content": "".join(part["text"] for part in parts)}]
+    return [*results, {"role": "user", "content": parts}] if parts else results
+
+
+def _part(block: Block, peer: Peer) -> Json:
+    kind = block.get("type")
+    if kind == "text":
+        return {"type": "text", "text": str(block.get("text", ""))}
+    if kind == "image":
+        return {"type": "image_url", "image_url": {"url": data_url(block, peer)}}
+    if kind == "audio":
+        media = str(block.get("mimeType", ""))
+        if media not in _AUDIO:
+            raise unsupported(peer, f"audio of type '{media}'", "send audio/wav or audio/mpeg")
+        data = base64.b64encode(image_bytes(block, peer)).decode()
+        return {"type": "input_audio", "input_audio": {"data": data, "format": _AUDIO[media]}}
+    raise malformed(peer, f"a user message holds content of type '{kind}'")
+
+
+def _tool_result(block: Block, peer: Peer) -> tuple[Json, list[Json]]:
+    """The tool message, which takes text only, and the images that must follow it."""
+    parts = result_blocks(block, peer)
+    text = "\n".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
+    if block.get("isError"):
+        text = f"Error: {text}"
+    images = [_part(part, peer) for part in parts if part.get("type") == "image"]
+    return {"role": "tool", "tool_call_id": block.get("toolUseId"), "content": text}, images
+
+
+def _completion(body: Json, prompt: Prompt, peer: Peer) -> Completion:
+    choices = body.get("choices")
+    if not isinstance(choices, list) or not choices:
+        raise unreadable(peer, "no choice")
+    choice = cast("Json", choices[0])
+    message = cast("Json", choice.get("message") or {})
+    calls = [_call(call, peer) for call in cast("list[Json]", message.get("tool_calls") or [])]
+    finish = str(choice.get("finish_reason") or "stop")
+    stop = _STOP.get(finish, finish)
+    if calls and stop == "endTurn":  # some services say "stop" for a call they were forced to make
+        stop = "toolUse"
+    if stop == "endTurn" and choice.get("stop_reason") in prompt.stop_sequences:
+        stop = "stopSequence"
+    if message.get("refusal") and not message.get("content"):
+        stop = "refusal"
+    usage = cast("Json", body.get("usage") or {})
+    return Completion(
+        content=answer_content(_text(message), calls),
+        model=str(body.get("model") or peer.model),
+        provider=peer.provider,
+        stop_reason=stop,
+        usage=Usage(usage.get("prompt_tokens"), usage.get("completion_tokens")),
+    )
+
+
+def _text(message: Json) -> str:
+    content = message.get("content") or message.get("refusal") or ""
+    if isinstance(content, list):  # parts, as some compatible services answer
+        return "".join(str(part.get("text", "")) for part in cast("list[Json]", content))
+    return str(content)
+
+
+def _call(call: Json, peer: Peer) -> Json:
+    function = cast("Json", call.get("function") or {})
+    try:
+        arguments: object = json.loads(function.get("arguments") or "{}")
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise ProviderError(f"{peer} called a tool with arguments that are not a JSON object", code="E999")
+    return tool_use_block(str(call.get("id")), str(function.get("name")), cast("Json", arguments))

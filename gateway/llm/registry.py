@@ -1,0 +1,99 @@
+"""From configuration to the chain of providers: the one place that names the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gateway.config.resolved import LlmConfig, ProviderConfig
+from gateway.errors import ConfigurationError, Problem
+from gateway.llm import local, openai
+from gateway.llm.anthropic import Anthropic
+from gateway.llm.chain import Chain, Link
+from gateway.llm.local import Local
+from gateway.llm.ollama import Ollama
+from gateway.llm.openai import OpenAi
+from gateway.llm.port import Provider
+
+
+def build_llm(config: LlmConfig) -> Chain:
+    """Build the chain, in the order of the configuration; it may be empty.
+
+    The SDKs of the providers that are used are imported here, no others.
+
+    Raises:
+        ConfigurationError: with the problems of all providers: a key that is not set (the
+            message names the variable), or a piece of the local model that is missing.
+    """
+    problems = [problem for provider in config.providers for problem in provider_problems(provider)]
+    if problems:
+        raise ConfigurationError(problems)
+    return Chain([_link(provider) for provider in config.providers])
+
+
+def provider_problems(config: ProviderConfig) -> list[Problem]:
+    """Return what keeps this provider from being built, without building it or asking it."""
+    found: list[tuple[str, str]] = []
+    if config.provider == "local":
+        found = local.problems(config.model, config.model_path)
+    elif not config.api_key and _needs_key(config):
+        variable = config.api_key_env or f"{config.provider.upper()}_API_KEY"
+        found = [
+            (
+                f"provider {config.provider} (model {config.model}) has no API key: "
+                f"the environment variable {variable} is not set",
+                f"set {variable} in the environment or in .env, or name another variable in api_key_env",
+            )
+        ]
+    source = config.source
+    return [Problem(source.file, source.path, what, fix, source.line) for what, fix in found]
+
+
+def _needs_key(config: ProviderConfig) -> bool:
+    """Compatible services and Ollama often have no keys; a key that was named must be there."""
+    if config.api_key_env:
+        return True
+    return config.provider == "anthropic" or (
+        config.provider == "openai" and (config.base_url or openai.OFFICIAL).rstrip("/") == openai.OFFICIAL
+    )
+
+
+def _link(config: ProviderConfig) -> Link:
+    return Link(
+        _BUILDERS[config.provider](config),
+        timeout=config.timeout,
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+    )
+
+
+def _openai(config: ProviderConfig) -> Provider:
+    return OpenAi(
+        model=config.model, api_key=config.api_key, api_key_env=config.api_key_env, base_url=config.base_url
+    )
+
+
+def _anthropic(config: ProviderConfig) -> Provider:
+    return Anthropic(
+        model=config.model,
+        api_key=config.api_key or "",
+        api_key_env=config.api_key_env,
+        base_url=config.base_url,
+    )
+
+
+def _ollama(config: ProviderConfig) -> Provider:
+    return Ollama(
+        model=config.model, api_key=config.api_key, api_key_env=config.api_key_env, base_url=config.base_url
+    )
+
+
+def _local(config: ProviderConfig) -> Provider:
+    return Local(model=config.model, model_path=config.model_path)
+
+
+_BUILDERS: Mapping[str, Callable[[ProviderConfig], Provider]] = {
+    "openai": _openai,
+    "anthropic": _anthropic,
+    "ollama": _ollama,
+    "local": _local,
+}
