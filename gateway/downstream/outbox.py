@@ -53,6 +53,7 @@ class Outbox:
         self._last = 0
         self._reader = 0
         self._wake = asyncio.Event()
+        self.has_reader = False
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
@@ -77,30 +78,45 @@ class Outbox:
         self.closed = True
         self._wake.set()
 
-    async def read(self, after: int | None = None) -> AsyncIterator[Item]:
+    async def read(self, after: int | None = None, idle: float | None = None) -> AsyncIterator[Item | None]:
         """Yield items as they come, until the stream is closed and empty.
 
-        `after` replays what was sent beyond that number and is still kept. A later reader
-        takes over: this one ends.
+        `after` replays what was sent beyond that number and is still kept. None is yielded
+        whenever nothing came for `idle` seconds. A later reader takes over: this one ends.
         """
         self._reader += 1
         mine = self._reader
         self._wake.set()
-        if after is not None:
-            for item in [item for item in self._sent if item.number > after]:
+        self.has_reader = True
+        try:
+            for item in [item for item in self._sent if after is not None and item.number > after]:
                 yield item
-        while self._reader == mine:
-            while self._waiting:
-                item = self._waiting.popleft()
-                if self._replay:
-                    self._sent.append(item)
-                yield item
-                if self._reader != mine:
+            while self._reader == mine:
+                while self._waiting:
+                    yield self._next()
+                    if self._reader != mine:
+                        return
+                if self.closed:
                     return
-            if self.closed:
-                return
-            self._wake.clear()
-            await self._wake.wait()
+                self._wake.clear()
+                if not await self._woken(idle):
+                    yield None
+        finally:
+            if self._reader == mine:
+                self.has_reader = False
+
+    def _next(self) -> Item:
+        item = self._waiting.popleft()
+        if self._replay:
+            self._sent.append(item)
+        return item
+
+    async def _woken(self, idle: float | None) -> bool:
+        try:
+            async with asyncio.timeout(idle):
+                return await self._wake.wait()
+        except TimeoutError:
+            return False
 
     def _drop(self) -> None:
         for index, item in enumerate(self._waiting):

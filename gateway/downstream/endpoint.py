@@ -1,0 +1,127 @@
+"""`/mcp`: one URL for both eras. Tells them apart and hands over."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from gateway.downstream.exchange import (
+    BodyTooLarge,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    respond,
+    respond_error,
+)
+from gateway.downstream.handshake import SESSION_HEADER, HandshakeEndpoint
+from gateway.downstream.modern import META, ModernEndpoint
+from gateway.downstream.session import VERSIONS as HANDSHAKE_VERSIONS
+from gateway.errors import BackchannelError
+from gateway.security.authentication import Unauthenticated
+from gateway.security.guard import Admitted, Guard
+from gateway.security.origins import ForbiddenOrigin
+from gateway.wire import jsonrpc
+from gateway.wire.jsonrpc import Json
+
+_CHALLENGE: Final[Headers] = [(b"www-authenticate", b'Bearer realm="backchannel"')]
+
+
+class Endpoint:
+    """The ASGI application of the MCP endpoint."""
+
+    def __init__(
+        self, guard: Guard, handshake: HandshakeEndpoint, modern: ModernEndpoint, max_body: int
+    ) -> None:
+        self._guard = guard
+        self._handshake = handshake
+        self._modern = modern
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request."""
+        admitted = await admit(self._guard, scope, send)
+        if admitted is None:
+            return
+        headers, principal = admitted.headers, admitted.principal
+        if scope["method"] == "POST":
+            message = await read_message(headers, receive, send, self._max_body)
+            if message is None:
+                return
+            if is_modern(headers, message):
+                await self._modern.post(message, headers, scope["headers"], principal, receive, send)
+            else:
+                await self._handshake.post(message, headers, principal, receive, send)
+        elif scope["method"] == "GET" and not _names_modern(headers):
+            await self._handshake.get(headers, principal, receive, send)
+        elif scope["method"] == "DELETE" and not _names_modern(headers):
+            await self._handshake.delete(headers, principal, send)
+        else:
+            allowed = b"POST" if _names_modern(headers) else b"GET, POST, DELETE"
+            await respond(send, 405, headers=[(b"allow", allowed)])
+
+
+async def admit(guard: Guard, scope: Scope, send: Send) -> Admitted | None:
+    """Let a request in, or answer why not and return None."""
+    try:
+        return guard.admit(scope)
+    except ForbiddenOrigin as error:
+        await respond_error(send, 403, jsonrpc.INVALID_REQUEST, str(error))
+    except Unauthenticated as error:
+        await _refuse(send, error)
+    return None
+
+
+async def read_message(headers: dict[str, str], receive: Receive, send: Send, limit: int) -> Json | None:
+    """Read the one JSON-RPC message of a POST, or answer what is wrong with it and return None."""
+    content_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        await respond_error(send, 415, jsonrpc.INVALID_REQUEST, "send Content-Type: application/json")
+        return None
+    try:
+        decoded = jsonrpc.decode(await read_body(receive, limit))
+    except ConnectionResetError:
+        return None
+    except BodyTooLarge:
+        text = f"the body has more than {limit} bytes; raise limits.max_body_bytes"
+        await respond_error(send, 413, jsonrpc.INVALID_REQUEST, text)
+        return None
+    except jsonrpc.Undecodable as error:
+        await respond_error(send, 400, jsonrpc.PARSE_ERROR, str(error))
+        return None
+    if jsonrpc.kind_of(decoded) == "invalid":
+        await respond_error(send, 400, jsonrpc.INVALID_REQUEST, _why_invalid(decoded))
+        return None
+    return cast("Json", decoded)
+
+
+def is_modern(headers: dict[str, str], message: Json) -> bool:
+    """Whether a POST is of 2026-07-28 or later, or claims to be.
+
+    The version header decides. Without one a session id means the handshake era; else an
+    envelope in `_meta` means a modern request that lacks its headers, and is told so.
+    """
+    version = headers.get("mcp-protocol-version")
+    if version is not None:
+        return version not in HANDSHAKE_VERSIONS
+    if SESSION_HEADER in headers:
+        return False
+    params: Any = message.get("params")
+    meta: Any = cast("Json", params).get("_meta") if isinstance(params, dict) else None
+    return isinstance(meta, dict) and META + "protocolVersion" in meta
+
+
+def _names_modern(headers: dict[str, str]) -> bool:
+    version = headers.get("mcp-protocol-version")
+    return version is not None and version not in HANDSHAKE_VERSIONS
+
+
+def _why_invalid(decoded: object) -> str:
+    if isinstance(decoded, list):
+        return "JSON-RPC batches are not supported: send each message in a POST of its own"
+    return "the body must be one JSON-RPC 2.0 request, notification or response"
+
+
+async def _refuse(send: Send, error: BackchannelError) -> None:
+    body = jsonrpc.encode(jsonrpc.error(None, jsonrpc.INVALID_REQUEST, str(error)))
+    await respond(send, 401, body, [(b"content-type", b"application/json"), *_CHALLENGE])

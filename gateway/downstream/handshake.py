@@ -1,0 +1,176 @@
+"""Streamable HTTP for handshake-era clients: 2025-03-26 to 2025-11-25, basic/transports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from gateway.downstream.exchange import (
+    Exchange,
+    Receive,
+    Send,
+    numbered_frame,
+    respond,
+    respond_error,
+    stream,
+)
+from gateway.downstream.outbox import Outbox
+from gateway.downstream.session import VERSIONS, Session
+from gateway.downstream.sessions import Sessions
+from gateway.downstream.work import Ticket
+from gateway.errors import LimitExceeded
+from gateway.wire import jsonrpc
+from gateway.wire.jsonrpc import Json
+
+logger = logging.getLogger(__name__)
+
+SESSION_HEADER: Final = "mcp-session-id"
+_GRACE: Final = 30.0
+"""Seconds for which a call's stream that broke can be resumed by `Last-Event-ID`."""
+_REPLAY: Final = 256
+"""Messages of one call's stream that are kept for a client that comes back."""
+
+
+class HandshakeEndpoint:
+    """Serves POST, GET and DELETE of sessions. Authentication and body reading came before."""
+
+    def __init__(self, sessions: Sessions, keepalive: float) -> None:
+        self._sessions = sessions
+        self._keepalive = keepalive
+        self._streams: dict[str, dict[str, Outbox]] = {}
+        self._last_stream = 0
+
+    async def post(
+        self, message: Json, headers: Mapping[str, str], principal: str | None, receive: Receive, send: Send
+    ) -> None:
+        """Take one message: a request is answered here, anything else is acknowledged."""
+        kind = jsonrpc.kind_of(message)
+        if kind == "request" and message["method"] == "initialize":
+            await self._initialize(message, principal, receive, send)
+            return
+        session = await self._session(headers, principal, send)
+        if session is None:
+            return
+        if kind == "request":
+            await self._answer(session, message, headers, receive, send)
+        else:
+            session.take(message)
+            await respond(send, 202)
+
+    async def get(
+        self, headers: Mapping[str, str], principal: str | None, receive: Receive, send: Send
+    ) -> None:
+        """Open the stream for what belongs to no call, or resume a call's stream."""
+        session = await self._session(headers, principal, send)
+        if session is None:
+            return
+        if "text/event-stream" not in headers.get("accept", "text/event-stream"):
+            await respond_error(
+                send, 406, jsonrpc.INVALID_REQUEST, "GET opens an event stream: accept text/event-stream"
+            )
+            return
+        outbox, after = self._resumed(session, headers.get("last-event-id"))
+        session.touch()
+        outbox.reachable = True
+        stayed = await stream(
+            outbox, receive, send, keepalive=self._keepalive, after=after, frame=numbered_frame(outbox)
+        )
+        if outbox is not session.general:
+            outbox.reachable = stayed
+        session.touch()
+
+    async def delete(self, headers: Mapping[str, str], principal: str | None, send: Send) -> None:
+        """End the session because its client says so."""
+        session = await self._session(headers, principal, send)
+        if session is not None:
+            self._streams.pop(session.id, None)
+            await self._sessions.end(session, "the client ended the session")
+            await respond(send, 200)
+
+    async def _initialize(self, message: Json, principal: str | None, receive: Receive, send: Send) -> None:
+        try:
+            session = self._sessions.open(principal)
+        except LimitExceeded as error:
+            await respond_error(send, 503, jsonrpc.INTERNAL_ERROR, str(error))
+            return
+        header = [(SESSION_HEADER.encode(), session.id.encode())]
+        exchange = Exchange(receive, send, keepalive=self._keepalive, headers=header)
+        ticket = Ticket()
+        await exchange.run(self._work(session, message, exchange.outbox, ticket), ticket.cancel)
+        if not session.initialized:
+            await self._sessions.end(session, "initialize failed")
+
+    async def _answer(
+        self, session: Session, message: Json, headers: Mapping[str, str], receive: Receive, send: Send
+    ) -> None:
+        streams = "text/event-stream" in (accept := headers.get("accept", "*/*")) or "*/*" in accept
+        self._last_stream += 1
+        exchange = Exchange(
+            receive,
+            send,
+            keepalive=self._keepalive,
+            stream_id=str(self._last_stream),
+            replay=_REPLAY,
+            streams=streams,
+        )
+        outbox = exchange.outbox
+        mine = self._streams.setdefault(session.id, {})
+        mine[outbox.stream_id] = outbox
+        # A broken stream does not cancel a handshake-era call: its client may come back for it.
+        await exchange.run(self._work(session, message, outbox, Ticket()), lambda: None)
+        if outbox.reachable:
+            self._forget(session, outbox)
+        else:
+            asyncio.get_running_loop().call_later(_GRACE, self._forget, session, outbox)
+
+    async def _work(
+        self, session: Session, message: Json, outbox: Outbox, ticket: Ticket
+    ) -> tuple[Json | None, int]:
+        return await session.answer(message, outbox, ticket), 200
+
+    async def _session(self, headers: Mapping[str, str], principal: str | None, send: Send) -> Session | None:
+        session_id = headers.get(SESSION_HEADER)
+        if session_id is None:
+            await respond_error(
+                send,
+                400,
+                jsonrpc.INVALID_REQUEST,
+                "the header Mcp-Session-Id is missing: send 'initialize' first, or speak 2026-07-28 "
+                "with the header MCP-Protocol-Version",
+            )
+            return None
+        session = self._sessions.find(session_id, principal)
+        if session is None:
+            await respond_error(
+                send, 404, jsonrpc.INVALID_REQUEST, "no such session: send 'initialize' for a new one"
+            )
+            return None
+        version = headers.get("mcp-protocol-version")
+        if version is not None and version not in VERSIONS:
+            await respond_error(
+                send,
+                400,
+                jsonrpc.INVALID_REQUEST,
+                f"unsupported MCP-Protocol-Version '{version}' in a session",
+            )
+            return None
+        return session
+
+    def _resumed(self, session: Session, last_event_id: str | None) -> tuple[Outbox, int | None]:
+        name, _, number = (last_event_id or "").rpartition(":")
+        if name and number.isdecimal():
+            mine = self._streams.get(session.id)
+            if mine is not None and name in mine:
+                return mine[name], int(number)
+            if name == session.general.stream_id:
+                return session.general, int(number)
+        return session.general, None
+
+    def _forget(self, session: Session, outbox: Outbox) -> None:
+        mine = self._streams.get(session.id)
+        if mine is not None:
+            mine.pop(outbox.stream_id, None)
+            if not mine:
+                del self._streams[session.id]

@@ -1,0 +1,239 @@
+"""Clients of 2026-07-28: stateless requests, questions in results, answers in retries."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
+
+from mcp.shared.inbound import (
+    ERROR_CODE_HTTP_STATUS,
+    InboundLadderRejection,
+    InboundModernRoute,
+    classify_inbound_request,
+    find_duplicated_routing_header,
+    validate_mcp_param_headers,
+)
+
+from gateway.calls.model import ChannelClosed, Identity, Json, Profile, Resume, Suspended
+from gateway.downstream.exchange import Exchange, Receive, Send, respond, respond_json
+from gateway.downstream.levels import passes
+from gateway.downstream.listen import Listener, Listeners
+from gateway.downstream.methods import Methods
+from gateway.downstream.outbox import Outbox
+from gateway.downstream.profiles import profile_of
+from gateway.downstream.sealing import Sealer, binding_of
+from gateway.downstream.session import GATEWAY_INFO
+from gateway.downstream.translate import for_modern
+from gateway.downstream.work import InFlight, Ticket
+from gateway.errors import InvalidCall
+from gateway.wire import jsonrpc
+
+VERSIONS: Final = ("2026-07-28",)
+META: Final = "io.modelcontextprotocol/"
+LOG_LEVEL: Final = META + "logLevel"
+_ENVELOPE: Final = frozenset({META + "protocolVersion", META + "clientInfo", META + "clientCapabilities"})
+_CACHE: Final[Json] = {"ttlMs": 60_000, "cacheScope": "private"}
+
+_numbers = itertools.count(1)
+
+
+class ModernCaller:
+    """The client of one modern request. It cannot be asked directly: it answers by retrying."""
+
+    defers = True
+
+    def __init__(self, identity: Identity, profile: Profile, outbox: Outbox, params: Json) -> None:
+        self.identity = identity
+        self.profile = profile
+        self._outbox = outbox
+        meta = _meta(params)
+        self._level = meta.get(LOG_LEVEL)
+
+    async def ask(self, method: str, params: Json) -> Json:  # noqa: ARG002
+        """Never possible: see `gateway.answers.client`, which defers instead."""
+        raise ChannelClosed(f"a 2026-07-28 client cannot be sent {method} directly")
+
+    def notify(self, method: str, params: Json) -> None:
+        """Queue progress, or a log message if the request asked for its level."""
+        if method == "notifications/message" and (self._level is None or not passes(params, self._level)):
+            return
+        self._outbox.put(jsonrpc.notification(method, params))
+
+
+class ModernServer:
+    """Answers modern requests, whatever transport brought them."""
+
+    def __init__(self, methods: Methods, in_flight: InFlight, sealer: Sealer, listeners: Listeners) -> None:
+        self._methods = methods
+        self._in_flight = in_flight
+        self._sealer = sealer
+        self._listeners = listeners
+
+    async def answer(
+        self, message: Json, route: InboundModernRoute, principal: str | None, outbox: Outbox, ticket: Ticket
+    ) -> Json | None:
+        """Answer one classified request, in the current task. None means the client cancelled it."""
+        params: Json = message["params"]
+        caller = self._caller(route, principal, outbox, params)
+        work = self._handle(message["id"], message["method"], params, caller, outbox)
+        return await self._in_flight.answer(message["id"], work, ticket)
+
+    async def param_rejection(
+        self, message: Json, route: InboundModernRoute, principal: str | None, headers: Mapping[str, str]
+    ) -> InboundLadderRejection | None:
+        """Check `Mcp-Param-*` headers of a tool call against the exposed tool's schema."""
+        params: Json = message["params"]
+        arguments: Any = params.get("arguments") or {}
+        if message["method"] != "tools/call" or not isinstance(arguments, dict):
+            return None
+        if not arguments and not any(name.startswith("mcp-param-") for name in headers):
+            return None
+        caller = self._caller(route, principal, Outbox(), params)
+        tool = (await self._methods.view(caller)).tool(str(params.get("name")))
+        if tool is None:
+            return None
+        return validate_mcp_param_headers(tool.get("inputSchema"), cast("Json", arguments), headers)
+
+    def _caller(
+        self, route: InboundModernRoute, principal: str | None, outbox: Outbox, params: Json
+    ) -> ModernCaller:
+        info: Any = route.client_info
+        name = cast("Json", info).get("name") if isinstance(info, dict) else ""
+        # An anonymous request is an identity of its own: nothing ties two of them together.
+        key = f"principal:{principal}" if principal is not None else f"request-{next(_numbers)}"
+        identity = Identity(key, principal, None, name if isinstance(name, str) else "")
+        return ModernCaller(identity, profile_of(route.client_capabilities), outbox, params)
+
+    async def _handle(
+        self, request_id: jsonrpc.RequestId, method: str, params: Json, caller: ModernCaller, outbox: Outbox
+    ) -> Json:
+        if method == "subscriptions/listen":
+            return await self._listeners.listen(Listener(request_id, outbox), caller, params)
+        if method == "server/discover":
+            result = await self._discover(caller)
+        else:
+            result = await self._relayed(method, params, caller)
+        return for_modern(method, result, GATEWAY_INFO)
+
+    async def _relayed(self, method: str, params: Json, caller: ModernCaller) -> Json:
+        binding = binding_of(caller.identity.principal, method, params)
+        resume = self._resume(params, binding)
+        outcome = await self._methods.handle(method, _bare(params), caller, resume)
+        if not isinstance(outcome, Suspended):
+            return outcome
+        token = self._sealer.seal(outcome.resume, binding)
+        return {
+            "resultType": "input_required",
+            "inputRequests": dict(outcome.requests),
+            "requestState": token,
+        }
+
+    def _resume(self, params: Json, binding: str) -> Resume | None:
+        if "requestState" not in params:
+            return None
+        kept = self._sealer.open(params["requestState"], binding)
+        given = params.get("inputResponses")
+        if given is not None and not isinstance(given, dict):
+            raise InvalidCall("inputResponses must be an object of answers by key")
+        answers = dict(kept.answers)
+        for key, value in cast("Json", given or {}).items():
+            # Only what was asked is taken; a key we never forwarded is not an answer.
+            if key in kept.asked and isinstance(value, dict):
+                answers[key] = cast("Json", value)
+        return Resume(kept.state, answers, kept.round, kept.questions, kept.asked)
+
+    async def _discover(self, caller: ModernCaller) -> Json:
+        view = await self._methods.view(caller)
+        answer: Json = {
+            "supportedVersions": list(VERSIONS),
+            "capabilities": view.capabilities,
+            **_CACHE,
+        }
+        if view.instructions is not None:
+            answer["instructions"] = view.instructions
+        return answer
+
+
+class ModernEndpoint:
+    """Modern requests over Streamable HTTP: one POST, one response, no session."""
+
+    def __init__(self, server: ModernServer, keepalive: float) -> None:
+        self._server = server
+        self._keepalive = keepalive
+
+    async def post(
+        self,
+        message: Json,
+        headers: Mapping[str, str],
+        raw_headers: Sequence[tuple[bytes, bytes]],
+        principal: str | None,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer one message; a client that closes the response cancels it."""
+        kind = jsonrpc.kind_of(message)
+        if kind == "notification":
+            # The revision defines none over HTTP; they are acknowledged as fire-and-forget.
+            await respond(send, 202)
+            return
+        if kind != "request":
+            rejection = InboundLadderRejection(
+                jsonrpc.INVALID_REQUEST, "the body must be one JSON-RPC request"
+            )
+            await _reject(send, None, rejection)
+            return
+        route = _classify(message, headers, raw_headers)
+        if isinstance(route, InboundModernRoute):
+            refused = await self._server.param_rejection(message, route, principal, headers)
+            if refused is None:
+                await self._answer(message, route, principal, receive, send)
+                return
+            route = refused
+        await _reject(send, message["id"], route)
+
+    async def _answer(
+        self, message: Json, route: InboundModernRoute, principal: str | None, receive: Receive, send: Send
+    ) -> None:
+        exchange = Exchange(receive, send, keepalive=self._keepalive)
+        ticket = Ticket()
+        await exchange.run(self._work(message, route, principal, exchange.outbox, ticket), ticket.cancel)
+
+    async def _work(
+        self, message: Json, route: InboundModernRoute, principal: str | None, outbox: Outbox, ticket: Ticket
+    ) -> tuple[Json | None, int]:
+        response = await self._server.answer(message, route, principal, outbox, ticket)
+        if response is None or "error" not in response:
+            return response, 200
+        return response, ERROR_CODE_HTTP_STATUS.get(response["error"]["code"], 200)
+
+
+def _classify(
+    message: Json, headers: Mapping[str, str], raw_headers: Sequence[tuple[bytes, bytes]]
+) -> InboundModernRoute | InboundLadderRejection:
+    lines = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw_headers)
+    duplicated = find_duplicated_routing_header(lines)
+    if duplicated is not None:
+        return InboundLadderRejection(jsonrpc.HEADER_MISMATCH, f"{duplicated} header appears more than once")
+    return classify_inbound_request(message, headers=headers, supported_modern_versions=VERSIONS)
+
+
+async def _reject(send: Send, request_id: Any, rejection: InboundLadderRejection) -> None:
+    body = jsonrpc.error(request_id, rejection.code, rejection.message, rejection.data)
+    await respond_json(send, ERROR_CODE_HTTP_STATUS.get(rejection.code, 400), body)
+
+
+def _meta(params: Json) -> Json:
+    meta: Any = params.get("_meta")
+    return cast("Json", meta) if isinstance(meta, dict) else {}
+
+
+def _bare(params: Json) -> Json:
+    """Take off what is between this client and us: the envelope, and what a retry carries."""
+    bare = {
+        key: value for key, value in params.items() if key not in ("requestState", "inputResponses", "_meta")
+    }
+    meta = {key: value for key, value in _meta(params).items() if key not in _ENVELOPE}
+    if meta:
+        bare["_meta"] = meta
+    return bare

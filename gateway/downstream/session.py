@@ -1,0 +1,223 @@
+"""One handshake-era client, from `initialize` to its end, whatever transport carries it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, cast
+
+from gateway import __version__
+from gateway.calls.model import ChannelClosed, Identity, Json, Profile, Suspended
+from gateway.downstream.levels import is_level, passes
+from gateway.downstream.methods import Methods, View
+from gateway.downstream.outbox import Outbox
+from gateway.downstream.profiles import profile_of
+from gateway.downstream.subscriptions import Subscriptions
+from gateway.downstream.translate import for_handshake
+from gateway.downstream.work import InFlight, Ticket
+from gateway.errors import ConnectionLost, InvalidCall
+from gateway.wire import jsonrpc
+from gateway.wire.correlation import Outgoing
+from gateway.wire.jsonrpc import Json as Message
+from gateway.wire.jsonrpc import RequestId
+
+VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+"""Handshake-era revisions, oldest first."""
+
+GATEWAY_INFO: Final[Json] = {"name": "backchannel", "title": "Backchannel", "version": __version__}
+
+
+_numbers = itertools.count(1)
+
+
+class SessionCaller:
+    """A session's client as one of its calls sees it: questions go onto the call's own stream."""
+
+    defers = False
+
+    def __init__(self, session: Session, outbox: Outbox) -> None:
+        self._session = session
+        self._outbox = outbox
+
+    @property
+    def identity(self) -> Identity:
+        """Whose call it is."""
+        return self._session.identity
+
+    @property
+    def profile(self) -> Profile:
+        """What the client declared in `initialize`."""
+        return self._session.profile
+
+    async def ask(self, method: str, params: Json) -> Json:
+        """Ask on the call's stream; see `gateway.calls.model.Caller.ask`."""
+        if self._outbox.closed or not self._outbox.reachable:
+            raise ChannelClosed("the client's stream for this call is gone")
+        request_id, answer = self._session.outgoing.open()
+        self._outbox.put(jsonrpc.request(request_id, method, params))
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            withdrawn = {"requestId": request_id, "reason": "the question is no longer open"}
+            self._outbox.put(jsonrpc.notification("notifications/cancelled", withdrawn))
+            raise
+        finally:
+            self._session.outgoing.close(request_id)
+
+    def notify(self, method: str, params: Json) -> None:
+        """Queue progress or a log message on the call's stream."""
+        if method == "notifications/message" and not passes(params, self._session.level):
+            return
+        self._outbox.put(jsonrpc.notification(method, params))
+
+
+class Session:
+    """State of one client connection in the handshake era.
+
+    `general` takes what belongs to no call: the GET stream of Streamable HTTP, or the only
+    stream of the other transports. `owns_calls` says that calls have streams of their own.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        principal: str | None,
+        methods: Methods,
+        in_flight: InFlight,
+        subscriptions: Subscriptions,
+    ) -> None:
+        self.id = session_id
+        # The id is what the client proves itself with; records and lanes know the session by a number.
+        self.tag = f"session-{next(_numbers)}"
+        self.identity = Identity(self.tag, principal, self.tag)
+        self.profile: Profile = frozenset()
+        self.version = VERSIONS[-1]
+        self.level: str | None = None
+        self.general = Outbox("general", replay=64)
+        self.outgoing = Outgoing()
+        self.initialized = False
+        self.used = time.monotonic()
+        self._methods = methods
+        self._in_flight = in_flight
+        self._subscriptions = subscriptions
+        self._running: dict[str, Ticket] = {}
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<Session {self.tag} {self.identity.name!r} {len(self._running)} running>"
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call of this session is running."""
+        return bool(self._running)
+
+    def touch(self) -> None:
+        """Note that the client was heard of: its idle time starts anew."""
+        self.used = time.monotonic()
+
+    async def answer(self, message: Message, outbox: Outbox, ticket: Ticket | None = None) -> Message | None:
+        """Answer one request, in the current task. None means that the client cancelled it."""
+        self.touch()
+        request_id: RequestId = message["id"]
+        ticket = ticket or Ticket()
+        key = str(request_id)
+        self._running[key] = ticket
+        try:
+            work = self._handle(message["method"], message.get("params") or {}, outbox)
+            return await self._in_flight.answer(request_id, work, ticket)
+        finally:
+            # A client may use one id for several requests: only our own entry is removed.
+            if self._running.get(key) is ticket:
+                del self._running[key]
+            self.touch()
+
+    def take(self, message: Message) -> None:
+        """Take a response or a notification of the client; what nobody waits for is dropped."""
+        self.touch()
+        if jsonrpc.kind_of(message) == "response":
+            self.outgoing.resolve(message)
+            return
+        params: Json = message.get("params") or {}
+        if message["method"] == "notifications/cancelled":
+            ticket = self._running.get(str(params.get("requestId")))
+            if ticket is not None:
+                ticket.cancel()
+
+    def tell(self, method: str, params: Json | None = None) -> None:
+        """Queue a notification that belongs to no call."""
+        self.general.put(jsonrpc.notification(method, params))
+
+    async def end(self, reason: str) -> None:
+        """End the session: its calls are cancelled, its questions closed. Idempotent."""
+        if self._ended:
+            return
+        self._ended = True
+        for ticket in list(self._running.values()):
+            ticket.cancel()
+        self.outgoing.fail_all(ConnectionLost("client", reason))
+        self.general.close()
+        await self._subscriptions.drop(self)
+
+    async def _handle(self, method: str, params: Json, outbox: Outbox) -> Json:
+        if method == "ping":
+            return {}
+        own = self._own_methods().get(method)
+        caller = SessionCaller(self, outbox)
+        if own is not None:
+            return await own(params, caller)
+        outcome = await self._methods.handle(method, params, caller)
+        if isinstance(outcome, Suspended):
+            raise InvalidCall("the call waits for its client, which cannot be asked that way in this era")
+        return for_handshake(outcome)
+
+    def _own_methods(self) -> dict[str, Callable[[Json, SessionCaller], Awaitable[Json]]]:
+        return {
+            "initialize": self._initialize,
+            "logging/setLevel": self._set_level,
+            "resources/subscribe": self._subscribe,
+            "resources/unsubscribe": self._unsubscribe,
+        }
+
+    async def _initialize(self, params: Json, caller: SessionCaller) -> Json:
+        asked = params.get("protocolVersion")
+        self.version = asked if asked in VERSIONS else VERSIONS[-1]
+        self.profile = profile_of(params.get("capabilities"))
+        info = params.get("clientInfo")
+        name = cast("Json", info).get("name") if isinstance(info, dict) else None
+        name = name if isinstance(name, str) else ""
+        self.identity = Identity(self.tag, self.identity.principal, self.tag, name)
+        result = initialize_result(self.version, await self._methods.view(caller))
+        self.initialized = True
+        return result
+
+    async def _set_level(self, params: Json, caller: SessionCaller) -> Json:
+        if not is_level(params.get("level")):
+            raise InvalidCall(f"logging/setLevel: unknown level {params.get('level')!r}")
+        self.level = params["level"]
+        await self._subscriptions.set_level(caller, params["level"])
+        return {}
+
+    async def _subscribe(self, params: Json, caller: SessionCaller) -> Json:
+        await self._subscriptions.add(self, caller, _uri(params))
+        return {}
+
+    async def _unsubscribe(self, params: Json, caller: SessionCaller) -> Json:
+        await self._subscriptions.remove(self, caller, _uri(params))
+        return {}
+
+
+def initialize_result(version: str, view: View) -> Json:
+    """Build InitializeResult for all servers together."""
+    answer: Json = {"protocolVersion": version, "capabilities": view.capabilities, "serverInfo": GATEWAY_INFO}
+    if view.instructions is not None:
+        answer["instructions"] = view.instructions
+    return answer
+
+
+def _uri(params: Json) -> str:
+    uri = params.get("uri")
+    if not isinstance(uri, str) or not uri:
+        raise InvalidCall("the parameter 'uri' is missing")
+    return uri

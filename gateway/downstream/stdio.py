@@ -1,0 +1,122 @@
+"""The stdio transport: one client of either era, one message a line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from typing import Any, BinaryIO, cast
+
+from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
+
+from gateway.downstream.modern import META, VERSIONS, ModernServer
+from gateway.downstream.outbox import Outbox
+from gateway.downstream.session import Session
+from gateway.downstream.sessions import Sessions
+from gateway.downstream.work import Ticket
+from gateway.wire import jsonrpc
+from gateway.wire.jsonrpc import Json
+
+logger = logging.getLogger(__name__)
+
+
+class StdioEndpoint:
+    """Serves the client at the other end of a pair of pipes until it closes its end."""
+
+    def __init__(self, sessions: Sessions, modern: ModernServer, max_message: int) -> None:
+        self._session: Session = sessions.open(None)
+        self._sessions = sessions
+        self._modern = modern
+        self._max_message = max_message
+        self._tickets: dict[str, Ticket] = {}
+
+    async def serve(self, source: BinaryIO | None = None, sink: BinaryIO | None = None) -> None:
+        """Read lines from `source` (standard input) and write to `sink` (standard output)."""
+        reader = await self._reader(source or sys.stdin.buffer)
+        writer = asyncio.ensure_future(self._write(sink or sys.stdout.buffer))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while line := await self._line(reader):
+                    self._take(line, tasks)
+        finally:
+            self._session.general.close()
+            await asyncio.wait((writer,), timeout=2)
+            writer.cancel()
+            await self._sessions.end(self._session, "the client closed its end")
+
+    async def _reader(self, source: BinaryIO) -> asyncio.StreamReader:
+        reader = asyncio.StreamReader(limit=self._max_message)
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
+        return reader
+
+    async def _line(self, reader: asyncio.StreamReader) -> bytes:
+        try:
+            return await reader.readline()
+        except ValueError:
+            logger.error(
+                "a line has more than %d bytes (limits.max_message_bytes); ending", self._max_message
+            )
+            return b""
+
+    async def _write(self, sink: BinaryIO) -> None:
+        async for item in self._session.general.read():
+            if item is not None:
+                # A pipe that is full must not stop the loop that reads the other one.
+                await asyncio.to_thread(_write_line, sink, item.data)
+
+    def _take(self, line: bytes, tasks: asyncio.TaskGroup) -> None:
+        if not line.strip():
+            return
+        outbox = self._session.general
+        try:
+            message: Any = jsonrpc.decode(line)
+        except jsonrpc.Undecodable as error:
+            outbox.put(jsonrpc.error(None, jsonrpc.PARSE_ERROR, str(error)))
+            return
+        kind = jsonrpc.kind_of(message)
+        if kind == "invalid":
+            outbox.put(jsonrpc.error(None, jsonrpc.INVALID_REQUEST, "each line must be one JSON-RPC message"))
+        elif kind == "request":
+            tasks.create_task(self._answer(cast("Json", message), outbox))
+        else:
+            self._cancel(cast("Json", message))
+            self._session.take(cast("Json", message))
+
+    async def _answer(self, message: Json, outbox: Outbox) -> None:
+        if _is_modern(message):
+            response = await self._answer_modern(message, outbox)
+        else:
+            response = await self._session.answer(message, outbox)
+        if response is not None:
+            outbox.put(response)
+
+    async def _answer_modern(self, message: Json, outbox: Outbox) -> Json | None:
+        route = classify_inbound_request(message, supported_modern_versions=VERSIONS)
+        if not isinstance(route, InboundModernRoute):
+            return jsonrpc.error(message["id"], route.code, route.message, route.data)
+        key, ticket = str(message["id"]), Ticket()
+        self._tickets[key] = ticket
+        try:
+            return await self._modern.answer(message, route, None, outbox, ticket)
+        finally:
+            if self._tickets.get(key) is ticket:
+                del self._tickets[key]
+
+    def _cancel(self, message: Json) -> None:
+        if message.get("method") == "notifications/cancelled":
+            ticket = self._tickets.get(str((message.get("params") or {}).get("requestId")))
+            if ticket is not None:
+                ticket.cancel()
+
+
+def _is_modern(message: Json) -> bool:
+    meta: Any = (message.get("params") or {}).get("_meta")
+    return message["method"] == "server/discover" or (
+        isinstance(meta, dict) and META + "protocolVersion" in meta
+    )
+
+
+def _write_line(sink: BinaryIO, data: bytes) -> None:
+    sink.write(data + b"\n")
+    sink.flush()

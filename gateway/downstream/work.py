@@ -1,0 +1,107 @@
+"""Requests being answered. The task boundary of the client side: whatever happens, one answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any
+
+from gateway.errors import BackchannelError
+from gateway.wire import faults, jsonrpc
+from gateway.wire.jsonrpc import Json, RequestId
+
+logger = logging.getLogger(__name__)
+
+
+class Ticket:
+    """One request in flight, as the party that may end it early holds it."""
+
+    __slots__ = ("_end", "_task")
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[object] | None = None
+        self._end: BackchannelError | bool = False
+
+    @property
+    def ended(self) -> BackchannelError | bool:
+        """False while running; True when cancelled by the client; else what to answer."""
+        return self._end
+
+    def cancel(self) -> None:
+        """End the request because its client wants so: it is never answered."""
+        self._finish(True)
+
+    def fail(self, error: BackchannelError) -> None:
+        """End the request and answer it with `error`."""
+        self._finish(error)
+
+    def bind(self, task: asyncio.Task[object] | None) -> None:
+        """Name the task that does the work, or None when it is done."""
+        self._task = task
+
+    def _finish(self, end: BackchannelError | bool) -> None:
+        if self._end is False and self._task is not None:
+            self._end = end
+            self._task.cancel()
+
+
+class InFlight:
+    """All requests being answered by this gateway."""
+
+    def __init__(self) -> None:
+        self._tickets: set[Ticket] = set()
+        self._stopping: BackchannelError | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    async def answer(
+        self, request_id: RequestId, work: Coroutine[Any, Any, Json], ticket: Ticket
+    ) -> Json | None:
+        """Return the response to a request, or None when its client cancelled it.
+
+        Runs in the current task, which `ticket` can end.
+        """
+        if self._stopping is not None:
+            work.close()
+            return faults.error_response(request_id, self._stopping)
+        task = asyncio.current_task()
+        ticket.bind(task)
+        self._tickets.add(ticket)
+        self._idle.clear()
+        try:
+            return jsonrpc.result(request_id, await work)
+        except BackchannelError as error:
+            return faults.error_response(request_id, error)
+        except asyncio.CancelledError:
+            if ticket.ended is False or task is None:
+                raise
+            task.uncancel()
+            end = ticket.ended
+            return faults.error_response(request_id, end) if isinstance(end, BackchannelError) else None
+        except Exception:  # the task boundary: a defect of ours costs this one answer
+            logger.exception("answering request %r failed; this is a defect of the gateway", request_id)
+            return jsonrpc.error(
+                request_id,
+                jsonrpc.INTERNAL_ERROR,
+                "the gateway failed on this request; its log has the details",
+            )
+        finally:
+            ticket.bind(None)
+            self._tickets.discard(ticket)
+            if not self._tickets:
+                self._idle.set()
+
+    async def stop(self, error: BackchannelError, grace: float) -> None:
+        """Refuse new requests, give those in flight `grace` seconds, then end them with `error`."""
+        self._stopping = error
+        try:
+            async with asyncio.timeout(grace):
+                await self._idle.wait()
+        except TimeoutError:
+            for ticket in list(self._tickets):
+                ticket.fail(error)
+            await asyncio.sleep(0)

@@ -1,0 +1,42 @@
+"""The one door: every HTTP request passes here before anything reads its body."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.security.authentication import ApiKeys
+from gateway.security.origins import Origins, is_loopback
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may be served: its headers by lower-case name, and whose it is."""
+
+    headers: dict[str, str]
+    principal: str | None
+
+
+class Guard:
+    """Checks Host, Origin and API key."""
+
+    def __init__(self, origins: Origins, keys: ApiKeys) -> None:
+        self._origins = origins
+        self._keys = keys
+
+    def admit(self, scope: MutableMapping[str, Any]) -> Admitted:
+        """Let a request in.
+
+        Raises:
+            ForbiddenOrigin: HTTP 403.
+            Unauthenticated: HTTP 401.
+        """
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        self._origins.check(headers)
+        return Admitted(headers, self._keys.principal(headers))
+
+    def is_stranger(self, scope: MutableMapping[str, Any]) -> bool:
+        """Whether the operator's pages are closed to this peer: no keys configured, and not of this machine."""
+        client = scope.get("client")
+        return not self._keys.required and not (client and is_loopback(str(client[0])))
