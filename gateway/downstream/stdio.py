@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Final, cast
 
 from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
 
@@ -19,6 +19,9 @@ from gateway.wire.jsonrpc import Json
 
 logger = logging.getLogger(__name__)
 
+_LAST_CALLS: Final = 5.0
+"""Seconds for calls still in flight when the client has closed its end."""
+
 
 class StdioEndpoint:
     """Serves the client at the other end of a pair of pipes until it closes its end."""
@@ -29,20 +32,28 @@ class StdioEndpoint:
         self._modern = modern
         self._max_message = max_message
         self._tickets: dict[str, Ticket] = {}
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def serve(self, source: BinaryIO | None = None, sink: BinaryIO | None = None) -> None:
         """Read lines from `source` (standard input) and write to `sink` (standard output)."""
         reader = await self._reader(source or sys.stdin.buffer)
         writer = asyncio.ensure_future(self._write(sink or sys.stdout.buffer))
         try:
-            async with asyncio.TaskGroup() as tasks:
-                while line := await self._line(reader):
-                    self._take(line, tasks)
+            while line := await self._line(reader):
+                self._take(line)
+            await self._finish()
         finally:
             self._session.general.close()
             await asyncio.wait((writer,), timeout=2)
             writer.cancel()
             await self._sessions.end(self._session, "the client closed its end")
+
+    async def _finish(self) -> None:
+        """Let calls that were sent before the end of input have their answers, for a while."""
+        if self._answering:
+            await asyncio.wait(self._answering, timeout=_LAST_CALLS)
+        for ticket in list(self._tickets.values()):
+            ticket.cancel()
 
     async def _reader(self, source: BinaryIO) -> asyncio.StreamReader:
         reader = asyncio.StreamReader(limit=self._max_message)
@@ -65,7 +76,7 @@ class StdioEndpoint:
                 # A pipe that is full must not stop the loop that reads the other one.
                 await asyncio.to_thread(_write_line, sink, item.data)
 
-    def _take(self, line: bytes, tasks: asyncio.TaskGroup) -> None:
+    def _take(self, line: bytes) -> None:
         if not line.strip():
             return
         outbox = self._session.general
@@ -78,7 +89,9 @@ class StdioEndpoint:
         if kind == "invalid":
             outbox.put(jsonrpc.error(None, jsonrpc.INVALID_REQUEST, "each line must be one JSON-RPC message"))
         elif kind == "request":
-            tasks.create_task(self._answer(cast("Json", message), outbox))
+            task = asyncio.ensure_future(self._answer(cast("Json", message), outbox))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
         else:
             self._cancel(cast("Json", message))
             self._session.take(cast("Json", message))
@@ -105,13 +118,15 @@ class StdioEndpoint:
 
     def _cancel(self, message: Json) -> None:
         if message.get("method") == "notifications/cancelled":
-            ticket = self._tickets.get(str((message.get("params") or {}).get("requestId")))
+            params: Json = message.get("params") or {}
+            ticket = self._tickets.get(str(params.get("requestId")))
             if ticket is not None:
                 ticket.cancel()
 
 
 def _is_modern(message: Json) -> bool:
-    meta: Any = (message.get("params") or {}).get("_meta")
+    params: Json = message.get("params") or {}
+    meta: Any = params.get("_meta")
     return message["method"] == "server/discover" or (
         isinstance(meta, dict) and META + "protocolVersion" in meta
     )

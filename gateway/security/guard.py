@@ -37,6 +37,6 @@ class Guard:
         return Admitted(headers, self._keys.principal(headers))
 
     def is_stranger(self, scope: MutableMapping[str, Any]) -> bool:
-        """Whether the operator's pages are closed to this peer: no keys configured, and not of this machine."""
+        """Whether operators' pages are closed to a peer: there are no keys, and it is of another machine."""
         client = scope.get("client")
         return not self._keys.required and not (client and is_loopback(str(client[0])))
