@@ -1,0 +1,205 @@
+"""The composition root: configuration in, a running gateway out. Only here do the parts meet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from gateway.answers.factory import build_broker
+from gateway.answers.model import Deferred, InputRequest
+from gateway.calls.model import Asked, Json
+from gateway.calls.relay import Relay
+from gateway.config.resolved import GatewayConfig
+from gateway.downstream.endpoint import Endpoint
+from gateway.downstream.exchange import Receive, Scope, Send
+from gateway.downstream.handshake import HandshakeEndpoint
+from gateway.downstream.listen import Listeners
+from gateway.downstream.methods import Methods
+from gateway.downstream.modern import ModernEndpoint, ModernServer
+from gateway.downstream.pages import pages
+from gateway.downstream.sealing import Sealer
+from gateway.downstream.session import Session
+from gateway.downstream.sessions import Sessions
+from gateway.downstream.sse import MESSAGES_PATH, SseEndpoint
+from gateway.downstream.stdio import StdioEndpoint
+from gateway.downstream.subscriptions import Subscriptions
+from gateway.downstream.work import InFlight
+from gateway.errors import ConfigurationError, QuestionRefused, ServerUnavailable
+from gateway.llm.port import Llm
+from gateway.llm.registry import build_llm
+from gateway.observability.decisions import DecisionLog
+from gateway.policy.model import Kind
+from gateway.security.authentication import ApiKeys
+from gateway.security.exposure import exposure_problem
+from gateway.security.guard import Guard
+from gateway.security.origins import Origins
+from gateway.upstream.dial import dialer_for
+from gateway.upstream.fleet import Fleet, FleetEvent, ListChanged, ServerStatus
+
+logger = logging.getLogger(__name__)
+
+STOP_GRACE = 2.0
+"""Seconds calls in flight have to end by themselves when the gateway stops."""
+
+
+class Gateway:
+    """A gateway and everything it owns. Use `running()` around serving `app`.
+
+    Raises:
+        ConfigurationError: it would be open to strangers.
+    """
+
+    def __init__(self, config: GatewayConfig) -> None:
+        if (problem := exposure_problem(config)) is not None:
+            raise ConfigurationError([problem])
+        self.config = config
+        self.log = DecisionLog(config.decisions_kept)
+        self.llms: Mapping[Kind, Llm] = {
+            "sampling": build_llm(config.sampling_llm),
+            "elicitation": build_llm(config.elicitation_llm),
+        }
+        self.broker = build_broker(config, self.llms, self.log)
+        self.fleet = Fleet(
+            config.servers,
+            {server.name: dialer_for(server) for server in config.servers},
+            config.policy,
+            on_unsolicited=self._unsolicited,
+        )
+        self._in_flight = InFlight()
+        self._subscriptions = Subscriptions(self.fleet.catalog, self.fleet, config.limits.max_subscriptions)
+        self._listeners = Listeners(self._subscriptions)
+        self._methods = self._build_methods()
+        self._sessions = Sessions(
+            self._methods, self._in_flight, self._subscriptions, config.limits, self._session_ended
+        )
+        self._modern = ModernServer(
+            self._methods, self._in_flight, Sealer(config.state_keys), self._listeners
+        )
+        self.app = Application(self)
+        self._ready = asyncio.Event()
+        self._stopping = False
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Gateway]:
+        """Start the servers and the housekeeping; stop everything on the way out."""
+        forget = self.fleet.subscribe(self._fleet_changed)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self.fleet.start()
+                housekeeping = [
+                    tasks.create_task(self._sessions.expire_idle()),
+                    tasks.create_task(self._become_ready()),
+                ]
+                try:
+                    yield self
+                finally:
+                    for task in housekeeping:
+                        task.cancel()
+                    await self.stop_serving()
+        finally:
+            forget()
+            await self.fleet.aclose()
+            for llm in self.llms.values():
+                await llm.aclose()
+
+    async def stop_serving(self) -> None:
+        """End every stream and call, so that the listener can close. Idempotent."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._listeners.stop()
+        await self._in_flight.stop(
+            ServerUnavailable("backchannel", "the gateway is stopping; call again"), STOP_GRACE
+        )
+        await self._sessions.end_all("the gateway is stopping")
+
+    @property
+    def ready(self) -> bool:
+        """Whether every server has been tried once and the gateway is not stopping."""
+        return self._ready.is_set() and not self._stopping
+
+    def servers(self) -> Sequence[ServerStatus]:
+        """Return the state of every server."""
+        return self.fleet.status()
+
+    def decisions(
+        self, count: int, server: str | None = None, kind: str | None = None, source: str | None = None
+    ) -> Sequence[Json]:
+        """Return the latest decisions, newest first."""
+        return self.log.recent(count, server=server, kind=kind, source=source)
+
+    def stdio(self) -> StdioEndpoint:
+        """Return the endpoint for one client at standard input and output."""
+        return StdioEndpoint(self._sessions, self._modern, self.config.limits.max_message_bytes)
+
+    def routes(self) -> Mapping[str, Any]:
+        """Return the ASGI application of each MCP path."""
+        http, limits = self.config.http, self.config.limits
+        guard = self.guard()
+        handshake = HandshakeEndpoint(self._sessions, http.keepalive_seconds)
+        modern = ModernEndpoint(self._modern, http.keepalive_seconds)
+        sse = SseEndpoint(guard, self._sessions, http.keepalive_seconds, limits.max_body_bytes)
+        return {
+            "/mcp": Endpoint(guard, handshake, modern, limits.max_body_bytes),
+            "/sse": sse.open,
+            MESSAGES_PATH: sse.post,
+        }
+
+    def guard(self) -> Guard:
+        """Return the door keeper of this configuration."""
+        return Guard(Origins(self.config.http), ApiKeys(self.config.api_keys))
+
+    def _build_methods(self) -> Methods:
+        limits = self.config.limits
+        by_name = {server.name: server for server in self.config.servers}
+        relay = Relay(self.fleet.catalog, self.fleet, self.broker, by_name, limits.max_call_seconds)
+        return Methods(relay, self.fleet.catalog, limits.page_size)
+
+    async def _become_ready(self) -> None:
+        await self.fleet.settled(None)
+        self._ready.set()
+
+    async def _unsolicited(self, server: str, asked: Asked) -> Json:
+        answer = await self.broker.answer(InputRequest(server, asked.method, asked.params, None))
+        if isinstance(answer, Deferred):
+            raise QuestionRefused("a request that belongs to no call cannot wait for a client")
+        return answer
+
+    def _session_ended(self, session: Session) -> None:
+        self.fleet.forget(session.identity)
+
+    def _fleet_changed(self, event: FleetEvent) -> None:
+        if isinstance(event, ListChanged):
+            self._subscriptions.list_changed(event.kind)
+        else:
+            key = event.identity.key if event.identity is not None else None
+            self._subscriptions.resource_updated(event.server, event.params, key)
+
+
+class Application:
+    """The ASGI application: MCP paths by exact match, operators' pages for the rest."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._routes = gateway.routes()
+        self._pages = pages(gateway, gateway.guard())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope; `lifespan` starts and stops the gateway."""
+        if scope["type"] == "http":
+            app = self._routes.get(scope["path"], self._pages)
+            await app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with self._gateway.running():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
