@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from gateway.capabilities.descriptor import ToolEntry
 from gateway.policy.model import Policy, Source
 
 Transport = Literal["stdio", "http", "sse"]
 Isolation = Literal["session", "shared", "call"]
 LogFormat = Literal["json", "text"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 SchemaComplexity = Literal["Simple", "WithArrays", "Complex"]
 ProviderName = Literal["openai", "anthropic", "ollama", "local"]
 
@@ -105,6 +107,7 @@ class Limits:
     max_tokens_per_question: int = 4096
     max_streams_per_session: int = 8
     max_subscriptions: int = 1024
+    page_size: int = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ class Http:
 class Logging:
     """The gateway's own log."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
+    level: LogLevel = "info"
     format: LogFormat = "text"
 
 
@@ -137,7 +140,9 @@ class GatewayConfig:
 
     `state_keys` seal what travels through modern clients (first seals, all unseal); empty
     means a key generated at start. `label_questions` prefixes an elicitation's message
-    with the asking server's name.
+    with the asking server's name. `tools` are the entries of the capability files; whether
+    each matches a tool is known once servers have listed theirs
+    (`gateway.capabilities.registry.unmatched`). `notes` are for `check` alone.
     """
 
     file: str
@@ -154,3 +159,5 @@ class GatewayConfig:
     label_questions: bool = True
     state_keys: tuple[str, ...] = field(default=(), repr=False)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    tools: tuple[ToolEntry, ...] = ()

@@ -1,0 +1,1 @@
+"""Capability files: what an operator says about single tools."""

@@ -1,0 +1,27 @@
+"""One entry of a capability file, as the gateway uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.policy.model import Kind, Setting, Source, Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEntry:
+    """What a capability file says about one tool.
+
+    `exposed` is the name clients see, the key of policy's tool level. `name` is as written:
+    the exposed name, or with `server` beside it that server's own name. `description` and
+    `input_schema` document the entry for its readers; clients are shown the server's own.
+    """
+
+    name: str
+    exposed: str
+    source: Source
+    server: str | None = None
+    description: str | None = None
+    input_schema: Mapping[str, Any] | None = None
+    strategies: Mapping[Kind, Setting[Strategy]] = field(default_factory=dict[Kind, Setting[Strategy]])

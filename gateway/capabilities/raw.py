@@ -1,0 +1,37 @@
+"""The shape of a capability file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from gateway.config.raw_base import Name, Raw, StrategyName
+
+
+class RawTool(Raw):
+    """What is said about one tool."""
+
+    name: Name
+    """The tool's exposed name; with `server` beside it, that server's own name for it."""
+    server: Name | None = None
+    """The server that has the tool."""
+    description: str | None = None
+    """For readers of this file; clients are shown the server's own description."""
+    schema_camel: dict[str, Any] | None = Field(default=None, alias="inputSchema")
+    """For readers of this file; clients are shown the server's own schema."""
+    schema_snake: dict[str, Any] | None = Field(default=None, alias="input_schema")
+    """The same as `inputSchema`."""
+    sampling_strategy: StrategyName | None = None
+    """Level 1: who answers the sampling requests of this tool's calls."""
+    elicitation_strategy: StrategyName | None = None
+    """Level 1: who answers the elicitations of this tool's calls."""
+
+
+class RawCapabilityFile(Raw):
+    """A capability file: settings of single tools."""
+
+    schema_url: str | None = Field(default=None, alias="$schema")
+    """The JSON Schema, for editors."""
+    tools: list[RawTool] = Field(default_factory=list[RawTool])
+    """One entry a tool."""

@@ -1,0 +1,92 @@
+"""Checks over the whole of a configuration: settings that do nothing, and unsafe binds."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+
+from gateway.config.raw import RawGateway
+from gateway.config.report import Report
+from gateway.config.resolved import ApiKey, Http, LlmConfig, ServerConfig
+from gateway.config.yaml_source import Document
+from gateway.policy.model import KINDS, Facts, Kind, KindPolicy, Policy, Route, Setting, Strategy
+from gateway.policy.outcomes import legs
+from gateway.policy.resolve import resolve
+
+
+def check_exposure(http: Http, keys: tuple[ApiKey, ...], document: Document, report: Report) -> None:
+    """Refuse to listen beyond loopback without authentication, unless `insecure` says so."""
+    if keys or http.insecure or _is_loopback(http.host):
+        return
+    message = f"'{http.host}' can be reached by other machines, and there is no authentication"
+    fix = "add an `auth` block, listen on 127.0.0.1, or set http.insecure: true (--insecure)"
+    report.problem(document, ("http", "host"), message, fix)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def check_effects(
+    raw: RawGateway,
+    document: Document,
+    policy: Policy,
+    servers: Iterable[ServerConfig],
+    llms: dict[Kind, LlmConfig],
+    report: Report,
+) -> None:
+    """Warn about settings that do nothing, and about strategies whose LLM is not configured."""
+    names = [server.name for server in servers] or ["any"]
+    for kind in KINDS:
+        routes = list(_routes(policy, kind, names))
+        _check_fallback(policy, kind, routes, report)
+        if not llms[kind].providers:
+            _check_llm(policy.of(kind), kind, routes, report)
+    for name in ("enable_hybrid_elicitation", "enable_response_combination"):
+        if name in raw.elicitation.model_fields_set:
+            message = "has no effect: no level names 'hybrid' for elicitation"
+            report.warning(document, ("elicitation", name), message)
+
+
+def _routes(policy: Policy, kind: Kind, servers: list[str]) -> Iterator[Route]:
+    """Yield the route of every server, and of every tool that has an entry of its own."""
+    kind_policy = policy.of(kind)
+    facts = [Facts(kind, server) for server in servers]
+    for tool in kind_policy.tools:
+        owners = kind_policy.tool_servers.get(tool) or servers
+        facts += [Facts(kind, server, tool=tool) for server in owners]
+    for fact in facts:
+        route = resolve(policy, fact)
+        if isinstance(route, Route):
+            yield route
+
+
+def _check_fallback(policy: Policy, kind: Kind, routes: list[Route], report: Report) -> None:
+    if any(route.strategy is Strategy.CLIENT_FIRST for route in routes):
+        return
+    kind_policy = policy.of(kind)
+    for layer in (kind_policy.external_default, kind_policy.organization):
+        if layer.fallback_to_llm is not None:
+            message = f"has no effect: it governs client_first alone, and nothing routes {kind} so"
+            report.warning_at(layer.fallback_to_llm.source, message, "remove it, or use client_first")
+
+
+def _check_llm(kind_policy: KindPolicy, kind: Kind, routes: list[Route], report: Report) -> None:
+    needed = {
+        route.path for route in routes if "llm" in legs(route.strategy, fallback_to_llm=route.fallback_to_llm)
+    }
+    for setting in _strategies(kind_policy):
+        if str(setting.source) in needed:
+            message = f"'{setting.value.value}' asks an LLM, and none is configured"
+            report.warning_at(setting.source, message, f"add {kind}.llm_config, or use client_forwarded")
+
+
+def _strategies(policy: KindPolicy) -> Iterator[Setting[Strategy]]:
+    mappings = (policy.tools, policy.server_overrides, policy.servers)
+    single = (policy.external_default, policy.organization, policy.smart_discovery)
+    for layer in (*(layer for mapping in mappings for layer in mapping.values()), *single):
+        if layer.strategy is not None:
+            yield layer.strategy

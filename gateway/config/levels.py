@@ -1,0 +1,163 @@
+"""The policy part of the configuration: what each of the five levels says of each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from gateway.capabilities.descriptor import ToolEntry
+from gateway.config.nearest import suggest
+from gateway.config.raw import RawElicitation, RawGateway, RawKindRouting, RawSampling
+from gateway.config.raw_base import NOT_EXECUTED, STRATEGY_NAMES
+from gateway.config.report import Report
+from gateway.config.resolved import ServerConfig
+from gateway.config.yaml_source import Document, Key
+from gateway.policy.model import Kind, KindPolicy, Layer, Policy, Setting, Source, Strategy
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnStrategies:
+    """What a server's own entry says about who answers it (level 2), by kind."""
+
+    server: str
+    layers: Mapping[Kind, Layer]
+
+
+def setting(document: Document, key: Key, value: T | None) -> Setting[T] | None:
+    """Join a value with the place it is written; None stays None."""
+    return None if value is None else Setting(value, document.source(*key))
+
+
+def strategy(
+    report: Report, document: Document, key: Key, value: Strategy | None
+) -> Setting[Strategy] | None:
+    """Join a strategy with its place, refusing those that this version does not execute."""
+    if value is not None and value in NOT_EXECUTED:
+        usable = ", ".join(STRATEGY_NAMES)
+        message = f"'{value.value}' is not executed by this version"
+        report.problem(document, key, message, f"use one of: {usable}")
+        return None
+    return setting(document, key, value)
+
+
+def build_policy(
+    raw: RawGateway,
+    document: Document,
+    servers: Iterable[ServerConfig],
+    known: Iterable[str] | None,
+    own: Iterable[OwnStrategies],
+    tools: Iterable[ToolEntry],
+    report: Report,
+) -> Policy:
+    """Collect what every level says.
+
+    `servers` are those that will be started, `known` the names of all that are configured
+    (None: unknown, since external servers are switched off).
+    """
+    known = None if known is None else tuple(known)
+    builder = _Builder(raw, document, tuple(servers), known, tuple(own), tuple(tools), report)
+    return Policy(
+        sampling=builder.kind("sampling", raw.sampling, raw.external_mcp.external_routing.sampling),
+        elicitation=builder.kind(
+            "elicitation", raw.elicitation, raw.external_mcp.external_routing.elicitation
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    raw: RawGateway
+    document: Document
+    servers: tuple[ServerConfig, ...]
+    known: tuple[str, ...] | None
+    own: tuple[OwnStrategies, ...]
+    tools: tuple[ToolEntry, ...]
+    report: Report
+
+    def kind(self, kind: Kind, block: RawSampling | RawElicitation, routing: RawKindRouting) -> KindPolicy:
+        document, smart = self.document, self.raw.smart_discovery
+        tools = {entry.exposed: self.tool(kind, entry) for entry in self.tools if kind in entry.strategies}
+        return KindPolicy(
+            enabled=Setting(block.enabled, document.source(kind, "enabled")),
+            organization=self.organization(kind, block),
+            smart_discovery=self.smart_discovery(kind),
+            smart_discovery_enabled=smart is not None and smart.enabled,
+            external_default=self.external_default(kind, routing),
+            external_enabled=self.raw.external_mcp.external_routing.enabled,
+            tools=tools,
+            server_overrides=self.overrides(kind, routing),
+            servers={entry.server: entry.layers[kind] for entry in self.own},
+            unsolicited_llm=block.unsolicited == "own_llm",
+            tool_servers={
+                entry.exposed: self.owners(entry) for entry in self.tools if entry.exposed in tools
+            },
+        )
+
+    def tool(self, kind: Kind, entry: ToolEntry) -> Layer:
+        said = entry.strategies[kind]
+        return Layer(str(said.source), said)
+
+    def owners(self, entry: ToolEntry) -> tuple[str, ...]:
+        """Return the servers that can have a tool of this name, going by their prefixes."""
+        if entry.server is not None:
+            return (entry.server,)
+        return tuple(server.name for server in self.servers if entry.exposed.startswith(server.prefix))
+
+    def organization(self, kind: Kind, block: RawSampling | RawElicitation) -> Layer:
+        name = f"default_{kind}_strategy"
+        value: Any = getattr(block, name)
+        return Layer(
+            self.unset(kind, name),
+            strategy(self.report, self.document, (kind, name), value),
+            setting(self.document, (kind, "fallback_to_magictunnel"), block.fallback_to_magictunnel),
+            setting(self.document, (kind, "default_timeout_seconds"), block.default_timeout_seconds),
+            max_attempts=self.attempts((kind, "max_retry_attempts"), block.max_retry_attempts),
+        )
+
+    def smart_discovery(self, kind: Kind) -> Layer:
+        smart, name = self.raw.smart_discovery, f"default_{kind}_strategy"
+        path = self.unset("smart_discovery", name)
+        if smart is None:
+            return Layer(path)
+        value: Any = getattr(smart, name)
+        timeout = smart.proxy_timeout_secs
+        return Layer(
+            path,
+            strategy(self.report, self.document, ("smart_discovery", name), value),
+            client_timeout=setting(self.document, ("smart_discovery", "proxy_timeout_secs"), timeout),
+        )
+
+    def external_default(self, kind: Kind, routing: RawKindRouting) -> Layer:
+        at: Key = ("external_mcp", "external_routing", kind)
+        timeout = setting(self.document, (*at, "timeout_seconds"), routing.timeout_seconds)
+        return Layer(
+            self.unset(*at, "default_strategy"),
+            strategy(self.report, self.document, (*at, "default_strategy"), routing.default_strategy),
+            setting(self.document, (*at, "fallback_to_magictunnel"), routing.fallback_to_magictunnel),
+            client_timeout=timeout,
+            llm_timeout=timeout,
+            max_attempts=self.attempts((*at, "max_retry_attempts"), routing.max_retry_attempts),
+        )
+
+    def overrides(self, kind: Kind, routing: RawKindRouting) -> dict[str, Layer]:
+        at: Key = ("external_mcp", "external_routing", kind, "server_strategies")
+        layers: dict[str, Layer] = {}
+        for name, value in routing.server_strategies.items():
+            if self.known is not None and name not in self.known:
+                fix = suggest(name, self.known) if self.known else "define the server, or remove the entry"
+                self.report.warning(self.document, (*at, name), f"no server is called '{name}'", fix)
+            layers[name] = Layer(
+                self.unset(*at, name), strategy(self.report, self.document, (*at, name), value)
+            )
+        return layers
+
+    def attempts(self, key: Key, retries: int | None) -> Setting[int] | None:
+        """Count the first attempt in: policy bounds attempts, the file names retries."""
+        return setting(self.document, key, None if retries is None else retries + 1)
+
+    def unset(self, *key: str | int) -> str:
+        """Return where a strategy would be written."""
+        return str(Source(self.document.file, self.document.source(*key).path))

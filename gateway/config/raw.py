@@ -1,0 +1,272 @@
+"""The shape of the gateway's configuration file, before anything is looked up or merged.
+
+The text under each field is its documentation: the JSON Schema and the tables of
+`docs/configuration.md` are generated from it. Defaults come from `gateway.config.resolved`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gateway.config.raw_base import (
+    Count,
+    Name,
+    Raw,
+    Retries,
+    Seconds,
+    StrategyName,
+    Temperature,
+    Unsolicited,
+)
+from gateway.config.raw_servers import RawNamedServer
+from gateway.config.resolved import (
+    ElicitationByLlm,
+    GatewayConfig,
+    Http,
+    Limits,
+    LogFormat,
+    Logging,
+    LogLevel,
+    ProviderConfig,
+    ProviderName,
+    SchemaComplexity,
+)
+from gateway.policy.model import Source
+
+_HTTP, _LIMITS, _LOGGING, _BY_LLM = Http(), Limits(), Logging(), ElicitationByLlm()
+_PROVIDER = ProviderConfig("local", "", Source("", ""))
+_DECISIONS_KEPT: int = GatewayConfig.__dataclass_fields__["decisions_kept"].default
+
+
+class RawHttp(Raw):
+    """How the gateway listens."""
+
+    host: Name = _HTTP.host
+    """Address to listen on. Beyond loopback it needs `auth`, or `insecure: true`."""
+    port: Annotated[int, Field(ge=0, le=65535)] = _HTTP.port
+    """Port to listen on; 0 takes any free one."""
+    allowed_hosts: list[Name] = Field(default_factory=list[str])
+    """Values of the `Host` header accepted beside the bind address; `*` accepts any."""
+    allowed_origins: list[Name] = Field(default_factory=list[str])
+    """Values of the `Origin` header accepted beside the gateway's own; `*` accepts any."""
+    insecure: bool = _HTTP.insecure
+    """Allow a bind beyond loopback without authentication."""
+    keepalive_seconds: Seconds = _HTTP.keepalive_seconds
+    """Pause between keep-alive comments on open streams."""
+
+
+class RawKey(Raw):
+    """One API key: its owner, and either of the two ways to name it."""
+
+    principal: Name
+    """Whose calls they are that bring this key."""
+    key_env: Name | None = None
+    """Variable that holds the key; only its hash is kept."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")] | None = None
+    """SHA-256 of the key, in hexadecimal."""
+
+
+class RawAuth(Raw):
+    """Who may use the gateway."""
+
+    type: Literal["api_key"] = "api_key"
+    """The only way to authenticate."""
+    keys: list[RawKey] = Field(default_factory=list[RawKey])
+    """Keys that are accepted."""
+
+
+class RawLimits(Raw):
+    """Bounds on what clients and servers control."""
+
+    max_sessions: Count = _LIMITS.max_sessions
+    """Handshake-era sessions at once."""
+    session_idle_seconds: Seconds = _LIMITS.session_idle_seconds
+    """A session without traffic for this long ends."""
+    max_body_bytes: Count = _LIMITS.max_body_bytes
+    """Size of a client's request body."""
+    max_message_bytes: Count = _LIMITS.max_message_bytes
+    """Size of one message of a server."""
+    max_calls_per_client: Count = _LIMITS.max_calls_per_client
+    """Calls of one client in flight at once."""
+    max_call_seconds: Seconds = _LIMITS.max_call_seconds
+    """Wall-clock limit of a call, the time people take included."""
+    max_tokens_per_question: Count = _LIMITS.max_tokens_per_question
+    """Tokens the LLM may spend on one question, whatever the server asks for."""
+    max_streams_per_session: Count = _LIMITS.max_streams_per_session
+    """Open GET streams of one session."""
+    max_subscriptions: Count = _LIMITS.max_subscriptions
+    """Resource subscriptions of one client."""
+
+
+class RawLogging(Raw):
+    """The gateway's own log, on standard error."""
+
+    level: LogLevel = _LOGGING.level
+    """What is logged."""
+    format: LogFormat = _LOGGING.format
+    """`text` for people, `json` for machines."""
+
+
+class RawDecisions(Raw):
+    """The record of who answered what."""
+
+    keep: Annotated[int, Field(ge=0, le=1_000_000)] = _DECISIONS_KEPT
+    """How many of the latest decisions `GET /api/decisions` can show."""
+
+
+class RawLlm(Raw):
+    """One LLM provider."""
+
+    provider: ProviderName | None = None
+    """`openai` (any compatible service), `anthropic`, `ollama`, or `local` (in the process, no key).
+    Without it no LLM is configured."""
+    model: Name | None = None
+    """The provider's name for the model. Only `local` has a default, the bundled model."""
+    api_key_env: Name | None = None
+    """Variable that holds the key. Default: `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` with the provider's
+    own address; with another `base_url` none, since a key is not sent elsewhere unasked."""
+    base_url: Name | None = None
+    """Address of a compatible service. Default: the provider's own."""
+    timeout_seconds: Seconds = _PROVIDER.timeout
+    """Limit of one attempt."""
+    max_tokens: Count = _PROVIDER.max_tokens
+    """Tokens of one answer at most; a request that asks for more gets this many."""
+    temperature: Temperature | None = None
+    """Used where the request names none. Default: the provider's own."""
+    model_path: Name | None = None
+    """For `local`: a GGUF file, relative to this file. Default: the bundled model."""
+
+
+class _RawKind(Raw):
+    enabled: bool = True
+    """`false` turns the kind off: it is not declared to servers, and requests are refused."""
+    llm_config: RawLlm | None = None
+    """The LLM that answers. For elicitation the default is sampling's."""
+    llm_configs: list[RawLlm] | None = None
+    """Several LLMs in the order they are tried, in place of `llm_config`."""
+    fallback_to_magictunnel: bool | None = None
+    """Level 3: whether `client_first` falls back to the LLM. Default: true."""
+    max_retry_attempts: Retries | None = None
+    """Level 3: retries at one provider after its first attempt. Default: 2. A client is never asked twice."""
+    unsolicited: Unsolicited = "refuse"
+    """What becomes of a request that belongs to no call: `refuse`, or let `own_llm` answer it."""
+
+
+class RawSampling(_RawKind):
+    """Level 3, the organization's default for sampling."""
+
+    default_sampling_strategy: StrategyName | None = None
+    """Level 3: who answers sampling requests."""
+    default_timeout_seconds: Seconds | None = None
+    """Level 3: limit of the client leg. Default: 120."""
+
+
+class RawElicitation(_RawKind):
+    """Level 3, the organization's default for elicitation."""
+
+    default_elicitation_strategy: StrategyName | None = None
+    """Level 3: who answers elicitations."""
+    default_timeout_seconds: Seconds | None = None
+    """Level 3: limit of the client leg. Default: 300."""
+    max_schema_complexity: SchemaComplexity = _BY_LLM.max_schema_complexity
+    """What the LLM may be asked: `Simple` (text, numbers, booleans, single choices), `WithArrays`
+    (also multiple choices), `Complex` (anything). Above it the LLM leg is unavailable."""
+    enable_hybrid_elicitation: bool = True
+    """`false` refuses `hybrid` for elicitation."""
+    enable_response_combination: bool = True
+    """`false` lets `hybrid` take the better answer and never merge."""
+
+
+class RawSmartDiscovery(Raw):
+    """Level 4. The block's presence enables it."""
+
+    enabled: bool = True
+    """`false` leaves level 4 out."""
+    default_sampling_strategy: StrategyName | None = None
+    """Level 4: who answers sampling requests."""
+    default_elicitation_strategy: StrategyName | None = None
+    """Level 4: who answers elicitations."""
+    proxy_timeout_secs: Seconds | None = None
+    """Level 4: limit of the client leg, both kinds."""
+
+
+class RawKindRouting(Raw):
+    """Level 2 for one kind."""
+
+    default_strategy: StrategyName | None = None
+    """Level 2: who answers, for servers nothing else names."""
+    server_strategies: dict[str, StrategyName] = Field(default_factory=dict[str, StrategyName])
+    """Level 2: who answers, by server; stronger than the server's own `<kind>_strategy`."""
+    fallback_to_magictunnel: bool | None = None
+    """Level 2: whether `client_first` falls back to the LLM."""
+    max_retry_attempts: Retries | None = None
+    """Level 2: retries at one provider after its first attempt."""
+    timeout_seconds: Seconds | None = None
+    """Level 2: limit of each leg, client and LLM."""
+
+
+class RawExternalRouting(Raw):
+    """Level 2, external servers."""
+
+    enabled: bool = True
+    """`false` leaves level 2 out."""
+    sampling: RawKindRouting = Field(default_factory=RawKindRouting)
+    """Sampling requests of external servers."""
+    elicitation: RawKindRouting = Field(default_factory=RawKindRouting)
+    """Elicitations of external servers."""
+
+
+class RawExternalMcp(Raw):
+    """The external MCP servers, and level 2."""
+
+    enabled: bool = True
+    """`false` starts no external server."""
+    config_file: Name | None = None
+    """Servers file (YAML or JSON), relative to this file. Default: `external_mcp_servers.yaml`, `.yml`
+    or `.json` beside this file, if there is one."""
+    servers: list[RawNamedServer] = Field(default_factory=list[RawNamedServer])
+    """Servers listed here; merged with those of the servers file."""
+    external_routing: RawExternalRouting = Field(default_factory=RawExternalRouting)
+    """Level 2: who answers external servers."""
+
+
+class RawCapabilities(Raw):
+    """Where the files of level 1 are."""
+
+    paths: list[Name] | None = None
+    """Files, and folders searched in depth for `*.yaml` and `*.yml`; relative to this file. Default:
+    `capabilities` beside this file; `../capabilities` if this file's folder is called `config`."""
+
+
+class RawGateway(Raw):
+    """The whole of the gateway's configuration file."""
+
+    schema_url: str | None = Field(default=None, alias="$schema")
+    """The JSON Schema, for editors."""
+    http: RawHttp = Field(default_factory=RawHttp)
+    """How the gateway listens."""
+    auth: RawAuth | None = None
+    """Who may use the gateway. Default: anyone who can reach it."""
+    limits: RawLimits = Field(default_factory=RawLimits)
+    """Bounds on what clients and servers control."""
+    logging: RawLogging = Field(default_factory=RawLogging)
+    """The gateway's own log."""
+    decisions: RawDecisions = Field(default_factory=RawDecisions)
+    """The record of who answered what."""
+    label_questions: bool = True
+    """Put the asking server's name before an elicitation's message."""
+    state_keys_env: Name | None = None
+    """Variable with the secrets that seal what travels through clients, separated by commas, 32 bytes or
+    more each. The first seals, all unseal. Default: a secret made at start."""
+    sampling: RawSampling = Field(default_factory=RawSampling)
+    """Level 3 for sampling."""
+    elicitation: RawElicitation = Field(default_factory=RawElicitation)
+    """Level 3 for elicitation."""
+    smart_discovery: RawSmartDiscovery | None = None
+    """Level 4."""
+    external_mcp: RawExternalMcp = Field(default_factory=RawExternalMcp)
+    """External servers and level 2."""
+    capabilities: RawCapabilities = Field(default_factory=RawCapabilities)
+    """Level 1."""

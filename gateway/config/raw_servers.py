@@ -1,0 +1,92 @@
+"""The shape of one external server, and of the servers file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gateway.config.raw_base import Count, Name, Raw, Seconds, StrategyName, Text
+from gateway.config.resolved import Isolation, ServerConfig
+from gateway.policy.model import Source
+
+_SERVER = ServerConfig("", "stdio", Source("", ""))
+
+
+class RawServer(Raw):
+    """One external MCP server: a command to run, or a URL to connect to."""
+
+    type: str | None = Field(
+        default=None,
+        json_schema_extra={"enum": ["stdio", "http", "streamable-http", "sse"]},
+    )
+    """`stdio`, `http` (Streamable HTTP; also spelled `streamable-http`) or `sse` (the older HTTP+SSE).
+    Default: `stdio` where there is a `command`, else `http`."""
+    command: Name | None = None
+    """Program to run for a stdio server."""
+    args: list[Text] = Field(default_factory=list[str])
+    """Its arguments."""
+    env: dict[str, Text] = Field(default_factory=dict[str, str])
+    """Variables added to its environment."""
+    cwd: Name | None = None
+    """Its working directory, relative to the file that names it. Default: the gateway's own."""
+    url: Name | None = None
+    """Address of an HTTP server, `http://` or `https://`."""
+    endpoint: Name | None = None
+    """The same as `url`."""
+    headers: dict[str, Text] = Field(default_factory=dict[str, str])
+    """Headers sent with every request to an HTTP server."""
+    enabled: bool = True
+    """`false` leaves the server out."""
+    prefix: str | None = None
+    """Put before the names of its tools and prompts, exactly as written. `none` (or empty) leaves names
+    as they are. Default: the server's name and two underscores."""
+    isolation: Isolation | None = None
+    """`session`: a connection belongs to one client session. `shared`: connections are reused between
+    clients. `call`: one connection per call. Default: `session` for stdio and sse, `shared` for http."""
+    max_lanes: Count = _SERVER.max_lanes
+    """Connections to this server at most."""
+    lane_idle_seconds: Seconds = _SERVER.lane_idle_seconds
+    """After this long without a call a session's connection may be closed for one who waits."""
+    start_timeout_seconds: Seconds = _SERVER.start_timeout
+    """Time to start and shake hands."""
+    timeout_seconds: Seconds = _SERVER.timeout
+    """Limit of one call; the time its questions take is not counted."""
+    max_questions: Count = _SERVER.max_questions
+    """Questions one call may ask."""
+    max_rounds: Count = _SERVER.max_rounds
+    """Multi round-trip rounds of one call."""
+    max_concurrent_questions: Count = _SERVER.max_concurrent_questions
+    """Questions of this server in flight at once."""
+    sampling_strategy: StrategyName | None = None
+    """Level 2: who answers its sampling requests, unless `server_strategies` names the server."""
+    elicitation_strategy: StrategyName | None = None
+    """Level 2: who answers its elicitations, unless `server_strategies` names the server."""
+
+
+class RawNamedServer(RawServer):
+    """One entry of `external_mcp.servers`."""
+
+    name: Name
+    """Name of the server."""
+
+
+class RawServersFile(Raw):
+    """A servers file, of the shape that desktop clients use."""
+
+    schema_url: str | None = Field(default=None, alias="$schema")
+    """The JSON Schema, for editors."""
+    mcp_servers: dict[Name, RawServer] = Field(default_factory=dict[str, RawServer], alias="mcpServers")
+    """The servers by name."""
+
+
+TransportWord = Literal["stdio", "http", "sse"]
+TRANSPORTS: dict[str, TransportWord] = {
+    "stdio": "stdio",
+    "http": "http",
+    "streamable-http": "http",
+    "streamable_http": "http",
+    "streamablehttp": "http",
+    "sse": "sse",
+}
+"""Spellings of a transport, in lower case."""

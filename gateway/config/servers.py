@@ -1,0 +1,238 @@
+"""External servers, from the gateway's file and from a servers file, merged and checked."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from gateway.config.levels import OwnStrategies, strategy
+from gateway.config.nearest import suggest
+from gateway.config.raw import RawExternalMcp
+from gateway.config.raw_servers import TRANSPORTS, RawServer, RawServersFile, TransportWord
+from gateway.config.report import Report
+from gateway.config.resolved import Isolation, ServerConfig
+from gateway.config.yaml_source import Document, Key
+from gateway.policy.model import Layer, Source
+
+DEFAULT_FILES = ("external_mcp_servers.yaml", "external_mcp_servers.yml", "external_mcp_servers.json")
+
+_SUPPORTED = "use a `command` (stdio), or an http:// or https:// `url` with type http or sse"
+_WEBSOCKET = frozenset({"ws", "wss", "websocket"})
+_PREFIX = re.compile(r"[A-Za-z0-9_.-]*\Z")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_ISOLATION: dict[TransportWord, Isolation] = {"stdio": "session", "sse": "session", "http": "shared"}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One server as written, and where."""
+
+    name: str
+    raw: RawServer
+    document: Document
+    key: Key
+
+    @property
+    def source(self) -> Source:
+        """Where the entry begins."""
+        return self.document.source(*self.key)
+
+
+def listed(external: RawExternalMcp, document: Document) -> list[Entry]:
+    """Return the entries of `external_mcp.servers`."""
+    return [
+        Entry(raw.name, raw, document, ("external_mcp", "servers", index))
+        for index, raw in enumerate(external.servers)
+    ]
+
+
+def filed(raw: RawServersFile, document: Document) -> list[Entry]:
+    """Return the entries of a servers file."""
+    return [Entry(name, server, document, ("mcpServers", name)) for name, server in raw.mcp_servers.items()]
+
+
+def build_servers(
+    entries: Iterable[Entry], report: Report
+) -> tuple[tuple[ServerConfig, ...], tuple[OwnStrategies, ...]]:
+    """Check and complete the servers that are enabled, in the order they are written."""
+    seen: dict[str, Entry] = {}
+    prefixes: dict[str, str] = {}
+    servers: list[ServerConfig] = []
+    own: list[OwnStrategies] = []
+    for entry in entries:
+        if entry.name in seen:
+            message = f"the server '{entry.name}' is already defined ({seen[entry.name].source})"
+            report.problem(entry.document, entry.key, message, "rename or remove one of the two")
+            continue
+        seen[entry.name] = entry
+        if not entry.raw.enabled:
+            continue
+        own.append(_own(entry, report))
+        server = _server(entry, report)
+        if server is None:
+            continue
+        servers.append(server)
+        if server.prefix and server.prefix in prefixes:
+            message = f"the servers '{prefixes[server.prefix]}' and '{server.name}' have the same prefix"
+            report.warning(entry.document, entry.key, message, "give one of them another `prefix`")
+        prefixes[server.prefix] = server.name
+    return tuple(servers), tuple(own)
+
+
+def _own(entry: Entry, report: Report) -> OwnStrategies:
+    document, key, raw = entry.document, entry.key, entry.raw
+    sampling, elicitation = (*key, "sampling_strategy"), (*key, "elicitation_strategy")
+    return OwnStrategies(
+        entry.name,
+        {
+            "sampling": Layer(
+                str(Source(document.file, document.source(*sampling).path)),
+                strategy(report, document, sampling, raw.sampling_strategy),
+            ),
+            "elicitation": Layer(
+                str(Source(document.file, document.source(*elicitation).path)),
+                strategy(report, document, elicitation, raw.elicitation_strategy),
+            ),
+        },
+    )
+
+
+def _server(entry: Entry, report: Report) -> ServerConfig | None:
+    before = len(report.problems)
+    raw = entry.raw
+    _check_name(entry, report)
+    transport = _transport(entry, report)
+    url = _url(entry, report) if transport != "stdio" else ""
+    _check_headers(entry, report)
+    if transport is None or len(report.problems) > before:
+        return None
+    return ServerConfig(
+        name=entry.name,
+        transport=transport,
+        source=entry.source,
+        command=raw.command or "",
+        args=tuple(raw.args),
+        env=dict(raw.env),
+        cwd=_cwd(entry, report),
+        url=url,
+        headers=dict(raw.headers),
+        prefix=_prefix(entry),
+        isolation=raw.isolation or _ISOLATION[transport],
+        max_lanes=raw.max_lanes,
+        lane_idle_seconds=raw.lane_idle_seconds,
+        start_timeout=raw.start_timeout_seconds,
+        timeout=raw.timeout_seconds,
+        max_questions=raw.max_questions,
+        max_rounds=raw.max_rounds,
+        max_concurrent_questions=raw.max_concurrent_questions,
+    )
+
+
+def _transport(entry: Entry, report: Report) -> TransportWord | None:
+    """Decide the transport; None after a problem was recorded."""
+    raw, document, key = entry.raw, entry.document, entry.key
+    given = raw.url or raw.endpoint
+    word = (raw.type or ("stdio" if raw.command else "http")).lower()
+    if word in _WEBSOCKET:
+        report.problem(document, (*key, "type"), "the WebSocket transport is not supported", _SUPPORTED)
+        return None
+    if word not in TRANSPORTS:
+        message = f"'{raw.type}' is not a transport"
+        report.problem(document, (*key, "type"), message, suggest(word, TRANSPORTS))
+        return None
+    if raw.command and given:
+        report.problem(document, key, "has both a `command` and a `url`", "keep one of the two")
+        return None
+    if not raw.command and not given:
+        report.problem(document, key, "has neither a `command` nor a `url`", _SUPPORTED)
+        return None
+    transport = TRANSPORTS[word]
+    if (transport == "stdio") != bool(raw.command):
+        message = f"type '{raw.type}' does not go with a `{'command' if raw.command else 'url'}`"
+        report.problem(document, (*key, "type"), message, "remove `type`, or correct it")
+        return None
+    foreign = ("headers",) if transport == "stdio" else ("args", "env", "cwd")
+    for name in foreign:
+        if getattr(raw, name):
+            message = f"has no meaning for a server of type {transport}"
+            report.problem(document, (*key, name), message, "remove it")
+    return transport
+
+
+def _url(entry: Entry, report: Report) -> str:
+    raw, document = entry.raw, entry.document
+    if raw.url and raw.endpoint:
+        message = "`url` and `endpoint` mean the same, and both are given"
+        report.problem(document, entry.key, message, "keep one of the two")
+    url = raw.url or raw.endpoint or ""
+    key = (*entry.key, "url" if raw.url else "endpoint")
+    problem = url_problem(url)
+    if url and problem is not None:
+        report.problem(document, key, *problem)
+    return url
+
+
+def url_problem(url: str) -> tuple[str, str] | None:
+    """Return what is wrong with an HTTP address, and the fix. The address itself is not quoted."""
+    try:
+        parts = urlsplit(url)
+        host, port, scheme = parts.hostname, parts.port, parts.scheme.lower()
+    except ValueError as error:
+        return f"is not an address: {error}", "write http://host:port/path"
+    if scheme in _WEBSOCKET:
+        return f"the WebSocket transport ({scheme}://) is not supported", _SUPPORTED
+    if scheme not in ("http", "https"):
+        return "is not an http:// or https:// address", "write http://host:port/path"
+    if not host or port == 0:
+        return "names no host to connect to", "write http://host:port/path"
+    if parts.username is not None or parts.password is not None:
+        return "holds credentials", "send them in `headers`, from a variable: Authorization: Bearer ${TOKEN}"
+    return None
+
+
+def _check_name(entry: Entry, report: Report) -> None:
+    if not entry.name.isprintable() or entry.name != entry.name.strip():
+        report.problem(
+            entry.document,
+            entry.key,
+            "the server's name has blanks or control characters around it",
+            "write a plain name",
+        )
+    if not _PREFIX.match(_prefix(entry)):
+        key = (*entry.key, "prefix")
+        fix = "use letters, digits, `_`, `-` and `.` only, or `none`"
+        report.problem(entry.document, key, "cannot be part of a tool's name", fix)
+
+
+def _check_headers(entry: Entry, report: Report) -> None:
+    for name, value in entry.raw.headers.items():
+        if not _HEADER_NAME.match(name) or any(sign in value for sign in "\r\n\0"):
+            fix = "a header is one line: `Name: value`"
+            report.problem(entry.document, (*entry.key, "headers", name), "is not a usable header", fix)
+
+
+def _prefix(entry: Entry) -> str:
+    given = entry.raw.prefix
+    if given is None:
+        return re.sub(r"[^A-Za-z0-9_.-]", "_", entry.name) + "__"
+    return "" if given.lower() == "none" else given
+
+
+def _cwd(entry: Entry, report: Report) -> Path | None:
+    """Resolve the working directory against the file that names it."""
+    if entry.raw.cwd is None:
+        return None
+    cwd = beside(entry.document, entry.raw.cwd)
+    if not cwd.is_dir():
+        fix = "create it, or correct the path; until then the server cannot start"
+        report.warning(entry.document, (*entry.key, "cwd"), f"there is no folder {cwd}", fix)
+    return cwd
+
+
+def beside(document: Document, name: str) -> Path:
+    """Return the absolute path that a name in a document stands for."""
+    return Path(os.path.abspath(Path(document.file).parent / Path(name).expanduser()))
