@@ -58,8 +58,10 @@ DEFERRED = Deferred()
 class LegEnded(Exception):
     """A leg ended without an answer.
 
-    `code` is of the taxonomy in `docs/errors.md`; `result` is the client's own words
-    where the outcome is final (a declined elicitation), to be passed on as they are.
+    `reason` is told to the asking server; `detail` (a provider's own words, for instance)
+    stays in the gateway's records. `code` is of the taxonomy in `docs/errors.md`; `result` is
+    the client's own words where the outcome is final (a declined elicitation), to be passed
+    on as they are. A rejection has the client's `PeerError` as its cause.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class LegEnded(Exception):
         code: str | None = None,
         result: Json | None = None,
         attempts: tuple[Json, ...] = (),
+        detail: str = "",
     ) -> None:
         super().__init__(reason)
         self.outcome = outcome
@@ -77,6 +80,7 @@ class LegEnded(Exception):
         self.code = code
         self.result = result
         self.attempts = attempts
+        self.detail = detail
 
 
 class Answerer(Protocol):
@@ -95,7 +99,7 @@ class Answerer(Protocol):
 
 @dataclass(slots=True)
 class Leg:
-    """How one answerer fared, for the record."""
+    """How one answerer fared, for the record. `detail` is never told to a server."""
 
     source: SourceName
     outcome: Outcome
@@ -107,11 +111,36 @@ class Leg:
     input_tokens: int | None = None
     output_tokens: int | None = None
     attempts: tuple[Json, ...] = ()
+    detail: str = ""
+
+
+DecisionOutcome = Literal[
+    "answered",
+    "deferred",
+    "declined",
+    "dismissed",
+    "rejected",
+    "unanswered",
+    "refused",
+    "limited",
+    "cancelled",
+    "broken",
+]
+"""How a question ended for its server.
+
+``dismissed`` is the user's own `cancel`; ``cancelled`` is a call that ended before its
+question did. ``limited`` is a bound that was reached, ``broken`` a fault of the gateway.
+"""
 
 
 @dataclass(slots=True)
 class Decision:
-    """One input request and what became of it: the line in the log, and `/api/decisions`."""
+    """One input request and what became of it: the line in the log, and `/api/decisions`.
+
+    `at` is UTC in ISO 8601, `seconds` the time from question to answer. `session` is a
+    fingerprint: the session id itself is as good as a password. `kind` is ``roots`` for
+    `roots/list` and the bare method for one the gateway does not know.
+    """
 
     id: str
     at: str
@@ -129,6 +158,14 @@ class Decision:
     trail: list[Json] = field(default_factory=list[Json])
     legs: list[Leg] = field(default_factory=list[Leg])
     source: str | None = None
-    outcome: str = ""
+    outcome: DecisionOutcome = "broken"
     seconds: float = 0.0
     error: str | None = None
+
+
+class Recorder(Protocol):
+    """Keeps decisions."""
+
+    def record(self, decision: Decision) -> None:
+        """Take a finished decision; must not block or raise."""
+        ...

@@ -1,0 +1,75 @@
+"""How much one server may ask: per call, and at once."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from gateway import codes
+from gateway.answers.model import InputRequest
+from gateway.errors import QuestionError
+
+
+@dataclass(frozen=True, slots=True)
+class ServerBounds:
+    """Bounds of one server: input requests of one call, and requests in flight for it at once."""
+
+    max_questions: int = 32
+    max_concurrent_questions: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLimits:
+    """Everything that bounds questions.
+
+    `servers` is by name, with the defaults for any other. `roots_timeout` is how many
+    seconds a client has to answer `roots/list`.
+    """
+
+    servers: Mapping[str, ServerBounds] = field(default_factory=dict[str, ServerBounds])
+    roots_timeout: float = 30.0
+
+
+class Gate:
+    """Counts questions, and turns away those beyond a bound."""
+
+    def __init__(self, limits: BrokerLimits) -> None:
+        self._limits = limits
+        self._open: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return f"<Gate {self._open}>"
+
+    @property
+    def open_questions(self) -> Mapping[str, int]:
+        """Questions in flight by server; servers without any are absent."""
+        return dict(self._open)
+
+    @contextmanager
+    def admit(self, request: InputRequest) -> Generator[None]:
+        """Hold a place for a question while the block runs, however it ends.
+
+        Raises:
+            QuestionError: a bound is reached; the message names the setting.
+        """
+        bounds = self._limits.servers.get(request.server, ServerBounds())
+        call = request.call
+        if call is not None:
+            call.questions += 1
+            if call.questions > bounds.max_questions:
+                self._refuse(request, "max_questions", f"{bounds.max_questions} questions in one call")
+        if self._open.get(request.server, 0) >= bounds.max_concurrent_questions:
+            most = f"{bounds.max_concurrent_questions} questions at once"
+            self._refuse(request, "max_concurrent_questions", most)
+        self._open[request.server] = self._open.get(request.server, 0) + 1
+        try:
+            yield
+        finally:
+            self._open[request.server] -= 1
+            if not self._open[request.server]:
+                del self._open[request.server]
+
+    def _refuse(self, request: InputRequest, setting: str, most: str) -> None:
+        message = f"server '{request.server}' may ask at most {most} (its setting {setting})"
+        raise QuestionError(message, codes.told(codes.RATE_LIMIT))

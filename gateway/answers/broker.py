@@ -1,0 +1,225 @@
+"""The single entry for what servers ask back: bounds, policy, strategy, stamp, record."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+import structlog
+
+from gateway import codes
+from gateway.answers import stamp
+from gateway.answers.bounds import BrokerLimits, Gate
+from gateway.answers.legs import RecordedLegs
+from gateway.answers.model import (
+    DEFERRED,
+    KIND_OF,
+    Answer,
+    Answerer,
+    Decision,
+    DecisionOutcome,
+    Deferred,
+    InputRequest,
+    Leg,
+    LegEnded,
+    Recorder,
+    SourceName,
+)
+from gateway.answers.roots import list_roots
+from gateway.answers.strategies.registry import STRATEGIES
+from gateway.errors import (
+    BackchannelError,
+    NobodyAnswered,
+    PeerError,
+    QuestionError,
+    QuestionRefused,
+    QuestionRejected,
+)
+from gateway.policy.model import Facts, Kind, Outcome, Policy, Refusal, Route
+from gateway.policy.outcomes import none_available
+from gateway.policy.resolve import resolve
+
+Json = dict[str, Any]
+_log: Any = structlog.get_logger("backchannel.answers")
+
+_FINAL: dict[Outcome, DecisionOutcome] = {
+    Outcome.DECLINED: "declined",
+    Outcome.CANCELLED: "dismissed",
+    Outcome.REJECTED: "rejected",
+}
+
+
+class Broker:
+    """Decides who answers an input request, and has it answered.
+
+    `node` is what this gateway calls itself in the metadata of answers.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        answerers: Mapping[SourceName, Answerer],
+        limits: BrokerLimits,
+        log: Recorder,
+        *,
+        node: str = "backchannel",
+    ) -> None:
+        self._policy = policy
+        self._answerers = answerers
+        self._limits = limits
+        self._recorder = log
+        self._node = node
+        self.gate = Gate(limits)
+
+    async def answer(self, request: InputRequest) -> Json | Deferred:
+        """Return the raw result for the asking server, or that the client's retry brings it.
+
+        Every question leaves exactly one `Decision`, a cancelled one included.
+
+        Raises:
+            QuestionRefused: nobody serves this request here.
+            QuestionRejected: the user rejected it.
+            NobodyAnswered: every leg failed or was unavailable.
+            QuestionError: a bound was reached.
+            PeerError: the client's own error to `roots/list`.
+        """
+        decision = _open(request)
+        began = time.monotonic()
+        try:
+            return await self._bounded(request, decision)
+        except BackchannelError as error:
+            decision.error = str(error)
+            raise
+        except asyncio.CancelledError:
+            decision.outcome = "cancelled"
+            raise
+        finally:
+            decision.seconds = time.monotonic() - began
+            self._recorder.record(decision)
+
+    async def _bounded(self, request: InputRequest, decision: Decision) -> Json | Deferred:
+        decision.outcome = "limited"
+        try:
+            with self.gate.admit(request):
+                decision.outcome = "broken"
+                return await self._dispatch(request, decision)
+        except QuestionError as error:
+            if decision.outcome == "limited":
+                _log.warning("question_limited", server=request.server, call=decision.call, error=str(error))
+            raise
+
+    async def _dispatch(self, request: InputRequest, decision: Decision) -> Json | Deferred:
+        kind = KIND_OF.get(request.method)
+        if kind is not None:
+            return await self._routed(request, kind, decision)
+        decision.outcome = "refused"
+        if request.method != "roots/list":
+            raise QuestionRefused(
+                f"a server cannot ask for '{request.method}' here", codes.told(codes.INVALID_REQUEST)
+            )
+        return await self._roots(request, decision)
+
+    async def _roots(self, request: InputRequest, decision: Decision) -> Json | Deferred:
+        try:
+            result = await list_roots(request, self._limits.roots_timeout)
+        except (NobodyAnswered, PeerError):
+            decision.outcome = "unanswered"
+            raise
+        decision.source = "client"
+        decision.outcome = "deferred" if isinstance(result, Deferred) else "answered"
+        return result
+
+    async def _routed(self, request: InputRequest, kind: Kind, decision: Decision) -> Json | Deferred:
+        route = self._route(request, kind, decision)
+        legs = RecordedLegs(request, route, self._answerers, decision.legs)
+        try:
+            answer = await STRATEGIES[route.strategy].run(legs)
+        except LegEnded as ended:
+            return self._without_answer(ended, kind, decision)
+        if isinstance(answer, Deferred):
+            decision.source, decision.outcome = "client", "deferred"
+            return DEFERRED
+        decision.source, decision.outcome = answer.source, "answered"
+        return self._stamped(answer, decision)
+
+    def _route(self, request: InputRequest, kind: Kind, decision: Decision) -> Route:
+        tool = request.call.tool if request.call is not None else None
+        facts = Facts(kind, request.server, tool, unsolicited=request.call is None)
+        route = resolve(self._policy, facts)
+        decision.trail = [asdict(step) for step in route.trail]
+        if isinstance(route, Refusal):
+            decision.outcome = "refused"
+            raise QuestionRefused(route.reason, codes.told(codes.INVALID_CONFIG))
+        decision.strategy, decision.level, decision.path = route.strategy.value, route.level, route.path
+        if route.strategy not in STRATEGIES:
+            decision.outcome = "refused"
+            raise QuestionRefused(
+                f"strategy '{route.strategy.value}' ({route.path}) is not available",
+                codes.told(codes.INVALID_CONFIG),
+            )
+        return route
+
+    def _without_answer(self, ended: LegEnded, kind: Kind, decision: Decision) -> Json:
+        """Pass a final outcome on, or say that nobody answered."""
+        final = _FINAL.get(ended.outcome)
+        if final is None:
+            decision.outcome = "unanswered"
+            _nobody(kind, decision.legs)
+        decision.source, decision.outcome = "client", final
+        if ended.result is not None:
+            return self._stamped(Answer("client", ended.result), decision)
+        cause = ended.__cause__
+        data = cause.data if isinstance(cause, PeerError) else None
+        raise QuestionRejected(ended.reason, data)
+
+    def _stamped(self, answer: Answer, decision: Decision) -> Json:
+        return stamp.stamped(answer.result, decision, node=self._node)
+
+
+def fingerprint(session: str) -> str:
+    """Return a short name for a session that cannot be used in its place."""
+    return hashlib.sha256(session.encode()).hexdigest()[:12]
+
+
+def _open(request: InputRequest) -> Decision:
+    call = request.call
+    identity = call.caller.identity if call is not None else None
+    kind = "roots" if request.method == "roots/list" else KIND_OF.get(request.method, request.method)
+    return Decision(
+        id=uuid.uuid4().hex,
+        at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        server=request.server,
+        kind=kind,
+        method=request.method,
+        call=call.number if call is not None else None,
+        target=call.target if call is not None else None,
+        client=(identity.name or None) if identity is not None else None,
+        principal=identity.principal if identity is not None else None,
+        session=fingerprint(identity.session) if identity is not None and identity.session else None,
+        strategy=None,
+        level=None,
+        path=None,
+    )
+
+
+def _nobody(kind: Kind, legs: list[Leg]) -> NoReturn:
+    """Tell the server how each leg ended, and what would help."""
+    tried = [leg for leg in legs if leg.outcome is not Outcome.UNAVAILABLE]
+    told = "; ".join(f"{leg.source}: {leg.reason} ({leg.outcome.value})" for leg in legs)
+    raise NobodyAnswered(
+        f"nobody answered this {kind} request: {told}",
+        {
+            "legs": [
+                {"source": leg.source, "outcome": leg.outcome.value, "reason": leg.reason, "code": leg.code}
+                for leg in legs
+            ],
+            **codes.told((tried or legs)[-1].code),
+        },
+        unavailable=none_available(leg.outcome for leg in legs),
+    )

@@ -1,0 +1,35 @@
+"""`roots/list` is always the client's: no policy, no LLM."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from gateway import codes
+from gateway.answers.client import available
+from gateway.answers.model import DEFERRED, Deferred, InputRequest, LegEnded
+from gateway.calls.model import ChannelClosed
+from gateway.errors import NobodyAnswered, QuestionRefused
+
+Json = dict[str, Any]
+
+
+async def list_roots(request: InputRequest, timeout: float) -> Json | Deferred:
+    """Ask the call's client for its roots and return its result as it is.
+
+    Raises:
+        QuestionRefused: there is no client to ask, or it did not declare `roots`.
+        NobodyAnswered: it did not answer within `timeout` seconds.
+        PeerError: the client's own error.
+    """
+    try:
+        caller = available(request)
+        if caller.defers:
+            return DEFERRED
+        async with asyncio.timeout(timeout):
+            return await caller.ask(request.method, request.params)
+    except (LegEnded, ChannelClosed) as ended:
+        raise QuestionRefused(f"roots/list: {ended}", codes.told(codes.WORKSPACE_ACCESS)) from ended
+    except TimeoutError:
+        message = f"roots/list: the client did not answer within {timeout:g} s"
+        raise NobodyAnswered(message, codes.told(codes.TIMEOUT), unavailable=False) from None

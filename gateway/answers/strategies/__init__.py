@@ -1,0 +1,1 @@
+"""Which answerers are tried and in which order: one file a strategy."""

@@ -1,0 +1,1 @@
+"""What happens here, for people and machines: logs and the record of decisions."""

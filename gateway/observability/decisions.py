@@ -1,0 +1,79 @@
+"""The record of decisions: the last ones kept in memory, each one logged."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import islice
+from typing import Any, Final
+
+import structlog
+
+from gateway.answers.model import Decision
+from gateway.observability.redaction import scrub, scrub_text
+from gateway.observability.summary import line
+
+Json = dict[str, Any]
+_log: Any = structlog.get_logger("backchannel.decisions")
+
+EVENT: Final = "decision"
+FILTERS: Final = frozenset(
+    {
+        *("id", "server", "kind", "method", "target", "client", "principal", "session"),
+        *("strategy", "level", "source", "outcome"),
+    }
+)
+"""What `DecisionLog.recent` can select by."""
+_TROUBLE = frozenset({"unanswered", "limited", "broken"})
+
+
+class DecisionLog:
+    """Keeps the last `keep` decisions, without secrets, newest last."""
+
+    def __init__(self, keep: int) -> None:
+        if keep < 1:
+            raise ValueError(f"a decision log keeps at least one decision, not {keep}")
+        self._kept: deque[Json] = deque(maxlen=keep)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def record(self, decision: Decision) -> None:
+        """Keep a finished decision and log it as one structured event.
+
+        What a provider or an attempt said in its own words is kept, but logged at debug
+        level only: it may quote the prompt.
+        """
+        entry: Json = scrub(asdict(decision))
+        entry["summary"] = scrub_text(line(decision))
+        self._kept.append(entry)
+        log = _log.warning if decision.outcome in _TROUBLE else _log.info
+        log(EVENT, **_without_words(entry))
+        _log.debug("decision_detail", id=decision.id, legs=entry["legs"], trail=entry["trail"])
+
+    def recent(self, count: int, filters: Mapping[str, str] | None = None) -> list[Json]:
+        """Return up to `count` decisions, newest first, whose fields equal all `filters`.
+
+        Raises:
+            ValueError: a filter names no field of `FILTERS`.
+        """
+        wanted = dict(filters or {})
+        unknown = sorted(wanted.keys() - FILTERS)
+        if unknown:
+            raise ValueError(f"unknown filter {', '.join(unknown)}; known: {', '.join(sorted(FILTERS))}")
+        matching = (
+            entry
+            for entry in reversed(self._kept)
+            if all(entry[name] == value for name, value in wanted.items())
+        )
+        return list(islice(matching, max(count, 0)))
+
+
+def _without_words(entry: Json) -> Json:
+    legs = [{key: value for key, value in leg.items() if key != "detail"} for leg in entry["legs"]]
+    for leg in legs:
+        leg["attempts"] = [
+            {key: value for key, value in attempt.items() if key != "error"} for attempt in leg["attempts"]
+        ]
+    return {**{key: value for key, value in entry.items() if key != "trail"}, "legs": legs}
