@@ -1,0 +1,86 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import errors
+from gateway.wire import faults, jsonrpc
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(json_values)
+def test_what_is_encoded_is_decoded_again(value: object) -> None:
+    assert jsonrpc.decode(jsonrpc.encode(value)) == value
+
+
+@pytest.mark.parametrize("text", ['"\\ud800"', '{"a":"\\udfff x"}'])
+def test_text_with_a_lone_surrogate_survives(text: str) -> None:
+    value = jsonrpc.decode(text)
+    assert jsonrpc.decode(jsonrpc.encode(value)) == value
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"nonsense", b"\xff\xfe", b"[" * 200_000])
+def test_what_is_not_json_is_undecodable_and_nothing_else(data: bytes) -> None:
+    with pytest.raises(jsonrpc.Undecodable):
+        jsonrpc.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ({"jsonrpc": "2.0", "id": 1, "method": "ping"}, "request"),
+        ({"jsonrpc": "2.0", "id": "a", "method": "x", "params": {}}, "request"),
+        ({"jsonrpc": "2.0", "method": "x"}, "notification"),
+        ({"jsonrpc": "2.0", "id": 1, "result": {}}, "response"),
+        ({"jsonrpc": "2.0", "id": None, "error": {"code": 1, "message": ""}}, "response"),
+        ({"jsonrpc": "2.0", "id": None, "method": "x"}, "invalid"),
+        ({"jsonrpc": "2.0", "id": True, "method": "x"}, "invalid"),
+        ({"jsonrpc": "2.0", "id": 1.5, "method": "x"}, "invalid"),
+        ({"jsonrpc": "2.0", "id": 1, "method": 5}, "invalid"),
+        ({"jsonrpc": "2.0", "id": 1, "method": "x", "params": []}, "invalid"),
+        ({"jsonrpc": "2.0", "id": 1}, "invalid"),
+        ({"jsonrpc": "2.0", "id": 1, "error": "no"}, "invalid"),
+        ({"id": 1, "method": "x"}, "invalid"),
+        ([], "invalid"),
+        ("text", "invalid"),
+        (None, "invalid"),
+    ],
+)
+def test_messages_are_told_apart(message: object, kind: str) -> None:
+    assert jsonrpc.kind_of(message) == kind
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.PeerError(-32042, "go there", {"url": "x"}), -32042),
+        (errors.UnknownTarget("no such tool"), -32602),
+        (errors.InvalidCall("bad"), -32602),
+        (errors.ServerUnavailable("s", "refused"), -32603),
+        (errors.ConnectionLost("s", "died"), -32603),
+        (errors.CallTimedOut("slow"), -32603),
+        (errors.QuestionRefused("off"), -32601),
+        (errors.QuestionRejected("no"), -1),
+        (errors.NobodyAnswered("none", {}, unavailable=True), -32601),
+        (errors.NobodyAnswered("none", {}, unavailable=False), -32603),
+    ],
+)
+def test_every_error_has_its_code_on_the_wire(error: errors.BackchannelError, code: int) -> None:
+    assert faults.error_object(error)["code"] == code
+
+
+def test_a_peers_error_object_is_relayed_with_nothing_changed() -> None:
+    original = {"code": 4711, "message": "own words", "data": {"deep": [1, None]}}
+    assert faults.error_object(faults.peer_error(original)) == original
+
+
+@pytest.mark.parametrize("value", [None, "oops", {}, {"code": "x", "message": 3}])
+def test_a_malformed_error_object_is_an_error_all_the_same(value: object) -> None:
+    assert faults.peer_error(value).code == -32603
