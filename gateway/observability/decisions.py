@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import islice
 from typing import Any, Final
@@ -52,16 +51,16 @@ class DecisionLog:
         log(EVENT, **_without_words(entry))
         _log.debug("decision_detail", id=decision.id, legs=entry["legs"], trail=entry["trail"])
 
-    def recent(self, count: int, filters: Mapping[str, str] | None = None) -> list[Json]:
-        """Return up to `count` decisions, newest first, whose fields equal all `filters`.
+    def recent(self, count: int, **filters: str | None) -> list[Json]:
+        """Return up to `count` decisions, newest first, whose fields equal every filter given.
 
         Raises:
             ValueError: a filter names no field of `FILTERS`.
         """
-        wanted = dict(filters or {})
-        unknown = sorted(wanted.keys() - FILTERS)
+        unknown = sorted(filters.keys() - FILTERS)
         if unknown:
             raise ValueError(f"unknown filter {', '.join(unknown)}; known: {', '.join(sorted(FILTERS))}")
+        wanted = {name: value for name, value in filters.items() if value is not None}
         matching = (
             entry
             for entry in reversed(self._kept)
