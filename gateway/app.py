@@ -155,7 +155,14 @@ class Gateway:
     def _build_methods(self) -> Methods:
         limits = self.config.limits
         by_name = {server.name: server for server in self.config.servers}
-        relay = Relay(self.fleet.catalog, self.fleet, self.broker, by_name, limits.max_call_seconds)
+        relay = Relay(
+            self.fleet.catalog,
+            self.fleet,
+            self.broker,
+            by_name,
+            limits.max_call_seconds,
+            self.config.label_questions,
+        )
         return Methods(relay, self.fleet.catalog, limits.page_size)
 
     async def _become_ready(self) -> None:

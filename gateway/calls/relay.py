@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from gateway.answers import outgoing
 from gateway.answers.model import Deferred, InputRequest
 from gateway.calls.deadlines import Deadline
-from gateway.calls.model import LATER, Asked, Call, Caller, CallOutcome, Json, LaterAnswer, Resume, Scope
+from gateway.calls.model import (
+    LATER,
+    Asked,
+    Call,
+    Caller,
+    CallOutcome,
+    Json,
+    LaterAnswer,
+    Resume,
+    Scope,
+    Suspended,
+)
 from gateway.config.resolved import ServerConfig
 from gateway.errors import CallTimedOut
 
@@ -83,7 +95,8 @@ class Relay:
     """Carries clients' calls to their servers. Holds no state of its own.
 
     `max_call_seconds` bounds a call in all, people's time included; each server's own
-    `timeout` bounds the time it takes without its questions.
+    `timeout` bounds the time it takes without its questions. With `label_questions` a client is
+    told which server asks.
     """
 
     locator: Locator
@@ -91,6 +104,7 @@ class Relay:
     answers: Answers
     servers: Mapping[str, ServerConfig]
     max_call_seconds: float
+    label_questions: bool = True
 
     async def call(
         self, method: str, params: Json, caller: Caller, resume: Resume | None = None
@@ -110,11 +124,21 @@ class Relay:
         deadline = Deadline(config.timeout, self.max_call_seconds)
         try:
             async with deadline:
-                return await self.carrier.call(call, CallScope(call, self.answers, deadline))
+                outcome = await self.carrier.call(call, CallScope(call, self.answers, deadline))
         except TimeoutError:
             if not deadline.expired:
                 raise
             raise self._timed_out(call, config, deadline) from None
+        return self._for_client(outcome, call) if isinstance(outcome, Suspended) else outcome
+
+    def _for_client(self, outcome: Suspended, call: Call) -> Suspended:
+        """Make the questions of a suspended call what its client is to be shown."""
+        requests: dict[str, Json] = {}
+        for key, raw in outcome.requests.items():
+            asked = InputRequest(call.server, raw["method"], raw.get("params") or {}, call)
+            params = outgoing.for_client(asked, call.caller.profile, labelled=self.label_questions)
+            requests[key] = {**raw, "params": params} if "params" in raw else raw
+        return replace(outcome, requests=requests)
 
     def _timed_out(self, call: Call, config: ServerConfig, deadline: Deadline) -> CallTimedOut:
         if deadline.spent_in_all:
