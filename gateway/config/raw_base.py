@@ -36,7 +36,7 @@ def _text(value: Any) -> Any:
 
 
 StrategyName = Annotated[Strategy, BeforeValidator(_strategy), WithJsonSchema({"enum": list(STRATEGY_NAMES)})]
-Text = Annotated[str, BeforeValidator(_text)]
+Text = Annotated[str, BeforeValidator(_text), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Name = Annotated[str, Field(min_length=1)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from gateway.config.raw_base import Count, Name, Raw, Seconds, StrategyName, Text
 from gateway.config.resolved import Isolation, ServerConfig
 from gateway.policy.model import Source
+
+TransportName = Annotated[str, WithJsonSchema({"enum": ["stdio", "http", "streamable-http", "sse"]})]
+"""Checked by the loader, which accepts more spellings."""
 
 _SERVER = ServerConfig("", "stdio", Source("", ""))
 
@@ -16,10 +19,7 @@ _SERVER = ServerConfig("", "stdio", Source("", ""))
 class RawServer(Raw):
     """One external MCP server: a command to run, or a URL to connect to."""
 
-    type: str | None = Field(
-        default=None,
-        json_schema_extra={"enum": ["stdio", "http", "streamable-http", "sse"]},
-    )
+    type: TransportName | None = None
     """`stdio`, `http` (Streamable HTTP; also spelled `streamable-http`) or `sse` (the older HTTP+SSE).
     Default: `stdio` where there is a `command`, else `http`."""
     command: Name | None = None
