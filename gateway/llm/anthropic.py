@@ -124,7 +124,8 @@ class Anthropic:
         if prompt.system:
             request["system"] = prompt.system
         if prompt.temperature is not None and self._temperature:
-            request["temperature"] = min(prompt.temperature, 1.0)
+            # Newer models refuse it, so the SDK has no argument for it; older ones still take it.
+            request["extra_body"] = {"temperature": min(prompt.temperature, 1.0)}
         if prompt.stop_sequences:
             request["stop_sequences"] = list(prompt.stop_sequences)
         if prompt.schema is not None:

@@ -74,7 +74,7 @@ class Ollama:
         Raises:
             ProviderError: every failure, sorted by `gateway.llm.failures`.
         """
-        request = _request(prompt, self._peer)
+        request = self._checked(_request(prompt, self._peer))
         try:
             async with asyncio.timeout(timeout):
                 body = await self._send(request, prompt)
@@ -93,9 +93,25 @@ class Ollama:
             raise refused(self._peer, _refusal(error), prompt) from None
         except (self._http.TransportError, ConnectionError) as error:
             raise unreachable(self._peer, type(error).__name__) from None
-        except ValueError:  # neither JSON nor, by pydantic, the shape of an answer
+        except (ValueError, TypeError, AttributeError):  # what the SDK raises on other JSON, or none
             raise unreadable(self._peer, "a body that is not a chat response") from None
         return cast("Json", reply.model_dump())
+
+    def _checked(self, request: Json) -> Json:
+        """Let the SDK see the request first, so that its complaint is not taken for the answer's."""
+        try:
+            tools = [self._sdk.Tool.model_validate(tool) for tool in request.get("tools", ())]
+            messages = [self._sdk.Message.model_validate(self._pictured(m)) for m in request["messages"]]
+        except ValueError:
+            what = "a message or a tool's schema in this form"
+            raise unsupported(self._peer, what, "simplify it or use another provider") from None
+        return request | {"messages": messages} | ({"tools": tools} if tools else {})
+
+    def _pictured(self, message: Json) -> Json:
+        """Images as bytes, never as text: the SDK would open a file of that name."""
+        if "images" not in message:
+            return message
+        return message | {"images": [self._sdk.Image(value=image) for image in message["images"]]}
 
 
 def _refusal(error: Any) -> Refusal:

@@ -67,11 +67,11 @@ class OpenAi:
         url = base_url or OFFICIAL
         self._peer = Peer(self.name, model, url, api_key_env, api_key)
         self._sdk = openai
-        headers = {} if api_key else {"Authorization": openai.Omit()}
+        # A service without keys gets no Authorization header, least of all one from the environment.
+        self._extra: Json = {} if api_key else {"extra_headers": {"Authorization": openai.Omit()}}
         self._client = openai.AsyncOpenAI(
             api_key=api_key or "none",
             base_url=url,
-            default_headers=cast("dict[str, str]", headers),
             max_retries=0,
             timeout=None,
         )
@@ -121,7 +121,7 @@ class OpenAi:
         sdk = self._sdk
         try:
             create = cast("Any", self._client.chat.completions.with_raw_response.create)
-            reply = await create(**self._request(prompt, messages))
+            reply = await create(**self._request(prompt, messages), **self._extra)
             body: object = json.loads(reply.content)
         except sdk.APIStatusError as error:
             return _refusal(error.response.status_code, error.body, error.response.headers)
