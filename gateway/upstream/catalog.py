@@ -1,0 +1,282 @@
+"""What all servers offer together, as one caller sees it, and who owns what a call names.
+
+When does a client wait? A listing asks every *connected* server whose listing is not at hand,
+all at once, at most `listing_wait` seconds (5); one that is slower shows what was known of it
+and clients hear `list_changed` when there is more. A server that is down contributes nothing
+and costs no time. While the gateway itself starts, for the first `start_grace` seconds (5) of
+its life, listings also wait for the servers' first attempt to connect, so that a client that
+starts the gateway sees the tools of servers that start normally. After that no client ever
+waits for a server that it does not call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from gateway.calls.model import Caller, Json, Profile
+from gateway.errors import InvalidCall, ServerUnavailable, UnknownTarget
+from gateway.upstream.clock import Clock, all_done
+from gateway.upstream.index import Index, Member, Owned, build
+from gateway.upstream.unit import Unit
+
+logger = logging.getLogger(__name__)
+
+_URI_METHODS: Final = frozenset({"resources/read", "resources/subscribe", "resources/unsubscribe"})
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a call goes: `params` under the server's own names, `exposed` as the client named it."""
+
+    server: str
+    params: Json
+    exposed: str
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What the gateway says of all servers together when a client connects.
+
+    `capabilities` are ServerCapabilities as a handshake server declares them.
+    """
+
+    capabilities: Json
+    instructions: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Merged listings as one caller sees them: configuration order, then each server's own.
+
+    Entries are raw but for the exposed names of tools and prompts.
+    """
+
+    tools: tuple[Json, ...]
+    prompts: tuple[Json, ...]
+    resources: tuple[Json, ...]
+    templates: tuple[Json, ...]
+    capabilities: Json
+    instructions: str | None
+    _tools: Mapping[str, Owned] = field(default_factory=dict[str, Owned], repr=False)
+
+    def tool(self, name: str) -> Json | None:
+        """Return one tool by its exposed name."""
+        owned = self._tools.get(name)
+        return owned.entry if owned is not None and owned.up else None
+
+
+_Key = tuple[Profile, bool, bool]
+
+
+class Catalog:
+    """The servers' listings, merged."""
+
+    def __init__(self, units: Mapping[str, Unit], clock: Clock, start_grace: float) -> None:
+        self._units = units
+        self._clock = clock
+        self._start_grace = start_grace
+        self._open_until = clock.now() + start_grace
+        self._indexes: dict[_Key, Index] = {}
+        self._views: dict[_Key, View] = {}
+        self._clashes: set[str] = set()
+
+    def began(self) -> None:
+        """Note that the servers begin to start now."""
+        self._open_until = self._clock.now() + self._start_grace
+
+    def touch(self) -> None:
+        """Forget what was merged: something it is made of has changed."""
+        self._indexes.clear()
+        self._views.clear()
+
+    async def greeting(self) -> Greeting:
+        """Return capabilities and instructions, without listing anything."""
+        await self._started()
+        return self._greeting()
+
+    async def view(self, caller: Caller) -> View:
+        """Return the merged listing for a caller; the module's docstring says when this waits."""
+        await self._started()
+        await asyncio.gather(
+            *(
+                unit.listings.refresh(unit.declared(caller), caller)
+                for unit in self._units.values()
+                if unit.up
+            )
+        )
+        key = _key(caller)
+        if key not in self._views:
+            index = self._index(caller)
+            greeting = self._greeting()
+            self._views[key] = View(
+                tools=_shown(index.tools),
+                prompts=_shown(index.prompts),
+                resources=_shown(index.resources),
+                templates=_shown(index.templates),
+                capabilities=greeting.capabilities,
+                instructions=greeting.instructions,
+                _tools=index.tools,
+            )
+        return self._views[key]
+
+    async def locate(self, method: str, params: Json, caller: Caller) -> Target:
+        """Find the owner of what a call names, and restore the server's own name for it.
+
+        Raises:
+            UnknownTarget: no server has it.
+            ServerUnavailable: the owner is not up; names it, and why.
+            InvalidCall: the parameters name nothing.
+        """
+        if method in _URI_METHODS:
+            uri = _text(params, "uri", method)
+            return Target(self._owner_of_uri(uri, caller), params, uri)
+        if method == "completion/complete":
+            return await self._locate_reference(params, caller)
+        name = _text(params, "name", method)
+        owned = await self._owner_of_name("prompt" if method == "prompts/get" else "tool", name, caller)
+        return Target(owned.server, params if owned.name == name else {**params, "name": owned.name}, name)
+
+    def _index(self, caller: Caller) -> Index:
+        key = _key(caller)
+        index = self._indexes.get(key)
+        if index is None:
+            members = [
+                Member(unit.name, unit.config.prefix, listing, unit.up)
+                for unit in self._units.values()
+                if (listing := unit.listing(caller)) is not None
+            ]
+            index = self._indexes[key] = build(members)
+            self._report(index)
+        return index
+
+    def _report(self, index: Index) -> None:
+        for clash in map(str, index.clashes):
+            if clash not in self._clashes:
+                self._clashes.add(clash)
+                logger.warning("%s", clash)
+
+    def _greeting(self) -> Greeting:
+        hellos = [hello for unit in self._units.values() if (hello := unit.supervisor.hello) is not None]
+        # A server that was never seen may yet come to offer anything.
+        unseen = len(hellos) < len(self._units)
+
+        def offered(capability: str, feature: str | None = None) -> bool:
+            own = [hello.capabilities.get(capability) for hello in hellos if capability in hello.capabilities]
+            return unseen or any(feature is None or _has(value, feature) for value in own)
+
+        capabilities: Json = {"tools": {"listChanged": True}}
+        if offered("prompts"):
+            capabilities["prompts"] = {"listChanged": True}
+        if offered("resources"):
+            capabilities["resources"] = {"subscribe": offered("resources", "subscribe"), "listChanged": True}
+        capabilities |= {name: {} for name in ("completions", "logging") if offered(name)}
+        instructions = [
+            f"# {unit.name}\n\n{hello.instructions}"
+            for unit in self._units.values()
+            if unit.up and (hello := unit.supervisor.hello) is not None and hello.instructions
+        ]
+        return Greeting(capabilities, "\n\n".join(instructions) or None)
+
+    async def _started(self) -> None:
+        left = self._open_until - self._clock.now()
+        starting = [unit for unit in self._units.values() if not unit.settled.is_set()]
+        if left <= 0 or not starting:
+            return
+        waits = [asyncio.ensure_future(unit.settled.wait()) for unit in starting]
+        try:
+            await all_done(waits, left, self._clock)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    async def _owner_of_name(self, what: str, name: str, caller: Caller) -> Owned:
+        owned = self._find(what, name, caller)
+        if owned is None:
+            candidates = await self._ask_candidates(name, caller)
+            owned = self._find(what, name, caller)
+            if owned is None:
+                for unit in candidates:
+                    unit.check(caller)
+                raise self._unknown(what, name, caller)
+        self._units[owned.server].check(caller)
+        return owned
+
+    def _find(self, what: str, name: str, caller: Caller) -> Owned | None:
+        index = self._index(caller)
+        return (index.tools if what == "tool" else index.prompts).get(name)
+
+    async def _ask_candidates(self, name: str, caller: Caller) -> list[Unit]:
+        """Ask those servers to list anew whose prefix the unknown name bears, else those without any.
+
+        Returns the ones whose prefix it bears.
+        """
+        named = [u for u in self._units.values() if u.config.prefix and name.startswith(u.config.prefix)]
+        if named:
+            await asyncio.gather(*(unit.begun() for unit in named))
+        else:
+            await self._started()
+        asked = named or [unit for unit in self._units.values() if not unit.config.prefix]
+        await asyncio.gather(
+            *(unit.listings.refresh(unit.declared(caller), caller) for unit in asked if unit.up)
+        )
+        return named
+
+    def _unknown(self, what: str, name: str, caller: Caller) -> UnknownTarget:
+        index = self._index(caller)
+        names = [
+            known for known, owned in (index.tools if what == "tool" else index.prompts).items() if owned.up
+        ]
+        near = difflib.get_close_matches(name[:200], names, n=1)
+        down = [unit.name for unit in self._units.values() if not unit.up]
+        return UnknownTarget(
+            f"no server has a {what} '{name[:200]}'"
+            + (f"; did you mean '{near[0]}'?" if near else "")
+            + (f" (not connected now: {', '.join(down)})" if down else "")
+        )
+
+    def _owner_of_uri(self, uri: str, caller: Caller) -> str:
+        server = self._index(caller).owner_of_uri(uri)
+        if server is None:
+            waiting = [unit for unit in self._units.values() if not unit.up]
+            if len(waiting) == 1 and len(self._units) == 1:
+                raise ServerUnavailable(waiting[0].name, waiting[0].supervisor.reason)
+            raise UnknownTarget(f"no server has resources, so none owns '{uri[:200]}'")
+        self._units[server].check(caller)
+        return server
+
+    async def _locate_reference(self, params: Json, caller: Caller) -> Target:
+        ref = params.get("ref")
+        if not isinstance(ref, dict):
+            raise InvalidCall("completion/complete: the parameter 'ref' is not an object")
+        fields = cast("Json", ref)
+        if fields.get("type") == "ref/resource":
+            uri = _text(fields, "uri", "completion/complete")
+            return Target(self._owner_of_uri(uri, caller), params, uri)
+        name = _text(fields, "name", "completion/complete")
+        owned = await self._owner_of_name("prompt", name, caller)
+        return Target(owned.server, {**params, "ref": {**fields, "name": owned.name}}, name)
+
+
+def _key(caller: Caller) -> _Key:
+    """Return all of a caller that decides what is declared for it, and so what it sees."""
+    return caller.profile, caller.defers, caller.identity.session is not None
+
+
+def _shown(entries: Mapping[str, Owned]) -> tuple[Json, ...]:
+    return tuple(owned.entry for owned in entries.values() if owned.up)
+
+
+def _has(value: Any, feature: str) -> bool:
+    return isinstance(value, dict) and bool(cast("Json", value).get(feature))
+
+
+def _text(params: Json, name: str, method: str) -> str:
+    value = params.get(name)
+    if not isinstance(value, str) or not value:
+        raise InvalidCall(f"{method}: the parameter '{name}' is missing or not a string")
+    return value

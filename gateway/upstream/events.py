@@ -1,0 +1,68 @@
+"""What the fleet of servers reports of itself: events and status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.calls.model import Identity, Json
+from gateway.upstream.port import Era
+from gateway.upstream.supervisor import State
+
+ListKind = Literal["tools", "prompts", "resources"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListChanged:
+    """What a server lists of one kind has changed, appeared or vanished (`resources`: templates too)."""
+
+    kind: ListKind
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceUpdated:
+    """A server says that a resource was updated.
+
+    `params` is the notification's own. `identity` is the client on whose connection it was
+    said, None where the connection is shared.
+    """
+
+    uri: str
+    server: str
+    params: Json
+    identity: Identity | None
+
+
+FleetEvent = ListChanged | ResourceUpdated
+OnEvent = Callable[[FleetEvent], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """How one server is. All counts are of now.
+
+    `reason` says in words why it is not up (empty if it is); `since` (Unix seconds) is when
+    the state began; `restarts` counts how often it came back after having been up. `lanes`
+    are its connections beside the one that supervises it, `calls` what runs on any of them.
+    """
+
+    name: str
+    transport: str
+    state: State
+    era: Era | None
+    reason: str
+    since: float
+    restarts: int
+    protocol_version: str | None
+    server_info: Json
+    capabilities: Json
+    declared: tuple[str, ...]
+    lanes: int
+    calls: int
+    waiting: int
+    tools: int
+    prompts: int
+    resources: int
+    templates: int

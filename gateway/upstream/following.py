@@ -1,0 +1,143 @@
+"""What clients want to keep hearing from one server: updates of resources, and log levels.
+
+A server keeps both per connection. A client with a lane of its own has them there; the others
+share the control lane, each resource subscribed to once for all of them. A new connection is
+told again what the one before it was told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+from gateway.calls.model import Caller, Json
+from gateway.errors import BackchannelError
+from gateway.upstream.lane import Lane
+from gateway.upstream.port import Connection
+
+logger = logging.getLogger(__name__)
+
+_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
+
+Borrow = Callable[[Caller], AbstractAsyncContextManager[Connection]]
+"""Lends the connection on which a caller's subscriptions live."""
+
+
+class Following:
+    """Subscriptions and log levels at one server.
+
+    `pin_of` tells whose lane a caller uses (None: the shared ones). `timeout` bounds one
+    request in seconds.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        borrow: Borrow,
+        pin_of: Callable[[Caller], str | None],
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        timeout: float,
+    ) -> None:
+        self._server = server
+        self._borrow = borrow
+        self._pin_of = pin_of
+        self._spawn = spawn
+        self._timeout = timeout
+        self._lock = asyncio.Lock()
+        self._holders: dict[str | None, dict[str, set[str]]] = {}
+        self._levels: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"<Following '{self._server}' {sum(map(len, self._holders.values()))} resources>"
+
+    async def subscribe(self, uri: str, caller: Caller) -> None:
+        """Subscribe to a resource for a caller; once it is subscribed to, more cost nothing.
+
+        Raises:
+            ServerUnavailable, ServerBusy, ConnectionLost: the server could not be asked.
+            PeerError: it refused.
+        """
+        pin = self._pin_of(caller)
+        async with self._lock:
+            if uri not in self._holders.get(pin, {}):
+                async with self._borrow(caller) as connection:
+                    await connection.call("resources/subscribe", {"uri": uri})
+            self._holders.setdefault(pin, {}).setdefault(uri, set()).add(caller.identity.key)
+
+    def unsubscribe(self, uri: str, caller: Caller, lanes: tuple[Lane, ...]) -> None:
+        """End a caller's subscription; the server is told, in the background, if nobody else has it."""
+        pin = self._pin_of(caller)
+        if self._let_go(pin, uri, caller.identity.key):
+            self._drop([lane for lane in lanes if _carries(lane, pin)], [uri])
+
+    def set_level(self, key: str, level: str, lanes: tuple[Lane, ...]) -> None:
+        """Note which log messages a client wants, and tell the lanes that serve it."""
+        self._levels[key] = level
+        for lane in lanes:
+            if lane.connection is not None and (lane.pin is None or lane.pin.key == key):
+                self._tell_level(lane.connection, self._level(lane))
+
+    def forget(self, key: str, lanes: tuple[Lane, ...]) -> None:
+        """Forget a client, whose own lane is about to be closed."""
+        self._levels.pop(key, None)
+        self._holders.pop(key, None)
+        unwanted = [uri for uri in list(self._holders.get(None, {})) if self._let_go(None, uri, key)]
+        self._drop([lane for lane in lanes if _carries(lane, None)], unwanted)
+
+    def opened(self, lane: Lane) -> None:
+        """Tell a new connection what clients want to hear on it."""
+        connection = lane.connection
+        if connection is None:
+            return
+        pin = None if lane.pin is None else lane.pin.key
+        for uri in self._holders.get(pin, {}) if _carries(lane, pin) else ():
+            self._spawn(self._quietly(connection, "resources/subscribe", {"uri": uri}))
+        self._tell_level(connection, self._level(lane))
+
+    def _drop(self, lanes: list[Lane], uris: list[str]) -> None:
+        for connection in (lane.connection for lane in lanes if lane.connection is not None):
+            for uri in uris:
+                self._spawn(self._quietly(connection, "resources/unsubscribe", {"uri": uri}))
+
+    def _let_go(self, pin: str | None, uri: str, key: str) -> bool:
+        """Remove one holder; True if it was the last."""
+        holders = self._holders.get(pin, {}).get(uri)
+        if holders is None or key not in holders:
+            return False
+        holders.discard(key)
+        if holders:
+            return False
+        del self._holders[pin][uri]
+        if not self._holders[pin]:
+            del self._holders[pin]
+        return True
+
+    def _level(self, lane: Lane) -> str | None:
+        """Return the level of a lane: its owner's, or the lowest that anybody wants."""
+        if lane.pin is not None:
+            return self._levels.get(lane.pin.key)
+        return min(self._levels.values(), key=_LEVELS.index, default=None)
+
+    def _tell_level(self, connection: Connection, level: str | None) -> None:
+        # The modern era has a level per request instead.
+        if (
+            level is not None
+            and connection.hello.era == "handshake"
+            and "logging" in connection.hello.capabilities
+        ):
+            self._spawn(self._quietly(connection, "logging/setLevel", {"level": level}))
+
+    async def _quietly(self, connection: Connection, method: str, params: Json) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await connection.call(method, params)
+        except (BackchannelError, TimeoutError) as error:
+            logger.warning("server '%s' did not take %s: %s", self._server, method, error)
+
+
+def _carries(lane: Lane, pin: str | None) -> bool:
+    """Whether subscriptions of this pin live on this lane."""
+    return lane.control if pin is None else lane.pin is not None and lane.pin.key == pin

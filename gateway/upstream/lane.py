@@ -1,0 +1,257 @@
+"""One lane: a connection, the calls it carries, and whose is what the server says out of turn."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+from gateway.calls.model import Caller, Capability, Identity, Json, LaterAnswer, Profile, Scope
+from gateway.errors import ConnectionLost, QuestionRefused, ServerUnavailable
+from gateway.upstream.lanes import LaneView
+from gateway.upstream.port import Asked, Connection
+from gateway.upstream.profiles import LaneKey
+
+logger = logging.getLogger(__name__)
+
+_numbers = itertools.count(1)
+
+PROGRESS: Final = "notifications/progress"
+MESSAGE: Final = "notifications/message"
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One call on a lane. `scope` is None for the gateway's own requests, which ask nothing."""
+
+    key: LaneKey
+    caller: Caller | None = None
+    scope: Scope | None = None
+    questions: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
+    over: bool = False
+
+
+class LaneOwner(Protocol):
+    """Who takes what a server says that is no call's."""
+
+    async def unsolicited(self, lane: Lane, asked: Asked) -> Json:
+        """Answer a question that belongs to no call; raises QuestionRefused where policy says so."""
+        ...
+
+    def news(self, lane: Lane, method: str, params: Json) -> bool:
+        """Take a notification about the server itself (a list changed, …); False if it is not one."""
+        ...
+
+
+class Lane:
+    """A lane's state. It is the `Listener` of its connection; `gateway.upstream.pool` drives it.
+
+    `pin` is the client session it belongs to. `opened` yields the connection, or the
+    `ServerUnavailable` that explains why there is none.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        profile: Profile,
+        owner: LaneOwner,
+        now: Callable[[], float],
+        *,
+        pin: Identity | None = None,
+        control: bool = False,
+        exact: bool = False,
+        fresh: bool = False,
+    ) -> None:
+        self.id = next(_numbers)
+        self.server = server
+        self.profile = profile
+        self.pin = pin
+        self.control = control
+        self.exact = exact
+        self.fresh = fresh
+        self.connection: Connection | None = None
+        self.opened: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        self.opened.add_done_callback(_retrieve)
+        self.task: asyncio.Task[None] | None = None
+        self._owner = owner
+        self._now = now
+        self._running: dict[int, Running] = {}
+        self._idle_since: float | None = now()
+        self._bound: str | None = None
+        self._served: str | None = None
+        self._mixed = False
+
+    def __repr__(self) -> str:
+        state = "opening" if self.connection is None else "closed" if self.closed else "open"
+        kinds = [name for name in ("control", "exact", "fresh") if getattr(self, name)]
+        if self.pin is not None:
+            kinds.append(f"of {self.pin.key[:8]}")
+        if self._bound is not None:
+            kinds.append("bound")
+        return f"<Lane {self.id} {' '.join((state, *kinds))}, {len(self._running)} running>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether its connection has ended."""
+        return self.connection is not None and self.connection.closed.is_set()
+
+    @property
+    def running(self) -> int:
+        """How many requests it carries."""
+        return len(self._running)
+
+    def view(self) -> LaneView:
+        """Return what a decision may know of this lane."""
+        asking = self._oldest()
+        return LaneView(
+            id=self.id,
+            profile=self.profile,
+            pin=None if self.pin is None else self.pin.key,
+            control=self.control,
+            exact=self.exact,
+            fresh=self.fresh,
+            key=None if asking is None else asking.key,
+            running=len(self._running),
+            bound=self._bound,
+            idle_since=self._idle_since,
+        )
+
+    def enter(self, running: Running) -> None:
+        """Let a call onto the lane."""
+        self._running[id(running)] = running
+        self._idle_since = None
+        if running.scope is not None and running.caller is not None:
+            key = running.caller.identity.key
+            self._mixed = self._mixed or self._served not in (None, key)
+            self._served = key
+
+    def leave(self, running: Running, *, abandoned: bool) -> None:
+        """Take a call off the lane. `abandoned`: the server has not answered it, and may still ask."""
+        if self._running.pop(id(running), None) is None:
+            return
+        running.over = True
+        if (abandoned or running.questions) and running.scope is not None and not self.exact:
+            self._bound = self._bound or running.key.party
+        for question in running.questions:
+            question.cancel()
+        if not self._running:
+            self._idle_since = self._now()
+
+    def connected(self, connection: Connection) -> None:
+        """Take the connection that was dialed for this lane."""
+        self.connection = connection
+        if not self.opened.done():
+            self.opened.set_result(connection)
+
+    def failed(self, error: ServerUnavailable) -> None:
+        """Tell everybody who waits for the connection that there will be none."""
+        if not self.opened.done():
+            self.opened.set_exception(error)
+
+    async def ready(self) -> Connection:
+        """Return the connection, once it is open.
+
+        Raises:
+            ServerUnavailable: it could not be opened.
+            ConnectionLost: it has ended.
+        """
+        connection = await asyncio.shield(self.opened)
+        if connection.closed.is_set():
+            raise ConnectionLost(self.server, connection.why_closed)
+        return connection
+
+    async def question(self, connection: Connection, asked: Asked) -> Json:  # noqa: ARG002
+        """Answer a request that names no call: it is the oldest call's.
+
+        If that call ends first, the question passes to the next call that runs under the same
+        key. Without a call it is the owner's to answer or refuse.
+        """
+        self._check_declared(asked)
+        running = self._oldest()
+        if running is None:
+            return await self._outside(asked)
+        key = running.key
+        while running is not None and running.key == key:
+            work = self._put(running, asked)
+            task: asyncio.Task[Json | LaterAnswer] = asyncio.ensure_future(work)
+            running.questions.add(task)
+            try:
+                return _now_or_never(await task)
+            except asyncio.CancelledError:
+                if not running.over or _cancelled_from_outside():
+                    raise
+            finally:
+                running.questions.discard(task)
+            running = self._oldest()
+        raise QuestionRefused(f"the call during which server '{self.server}' asked has ended")
+
+    def notification(self, connection: Connection, method: str, params: Json) -> None:  # noqa: ARG002
+        """Take a notification that names no call.
+
+        Progress names its call or is nobody's. Log messages and the rest go to the caller only
+        if this lane has never served another: a late message must not reach the next client.
+        """
+        if method == PROGRESS or self._owner.news(self, method, params):
+            return
+        running = self._oldest()
+        sole = running is not None and not self._mixed and not self.exact
+        if sole and running is not None and running.scope is not None:
+            running.scope.notification(method, params)
+        elif method == MESSAGE:
+            logger.info("server '%s' says [%s]: %s", self.server, params.get("level"), params.get("data"))
+        else:
+            logger.debug("server '%s' sent %s outside any call; dropped", self.server, method)
+
+    def _oldest(self) -> Running | None:
+        return next((running for running in self._running.values() if running.scope is not None), None)
+
+    def _put(self, running: Running, asked: Asked) -> Coroutine[Any, Any, Json | LaterAnswer]:
+        assert running.scope is not None  # _oldest() returns no other
+        return running.scope.question(asked, deferrable=False)
+
+    def _check_declared(self, asked: Asked) -> None:
+        """Refuse what this lane's profile does not offer, before anybody is looked for."""
+        if self.exact:
+            raise QuestionRefused(
+                f"server '{self.server}' speaks 2026-07-28 and may ask only in a call's result"
+            )
+        needed = _bit(asked)
+        if needed is not None and needed not in self.profile:
+            raise QuestionRefused(f"{needed} was not declared to server '{self.server}' on this connection")
+
+    async def _outside(self, asked: Asked) -> Json:
+        """Answer a question while no call runs that it could belong to."""
+        caller = next((r.caller for r in self._running.values() if r.caller is not None), None)
+        if asked.method == "roots/list" and self.pin is not None and caller is not None:
+            # Asked right after initialization, while the gateway lists on this client's behalf.
+            return await caller.ask(asked.method, asked.params)
+        return await self._owner.unsolicited(self, asked)
+
+
+def _bit(asked: Asked) -> Capability | None:
+    """Return the capability that a request needs; None for methods the gateway does not know."""
+    if asked.method == "sampling/createMessage":
+        return "sampling"
+    if asked.method == "elicitation/create":
+        return "elicitation.url" if asked.params.get("mode") == "url" else "elicitation.form"
+    return "roots" if asked.method == "roots/list" else None
+
+
+def _now_or_never(answer: Json | LaterAnswer) -> Json:
+    if isinstance(answer, LaterAnswer):
+        raise QuestionRefused("this server waits for its answer, and the client can only give it later")
+    return answer
+
+
+def _cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _retrieve(future: asyncio.Future[Connection]) -> None:
+    """Look at a failure that perhaps nobody waits for, so that it is not reported as forgotten."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,349 @@
+"""The lanes of one server: opens, hands out, evicts and closes what `lanes.decide` says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.calls.model import Identity, Profile
+from gateway.config.resolved import ServerConfig
+from gateway.errors import BackchannelError, PeerError, ServerBusy, ServerUnavailable
+from gateway.upstream import lanes
+from gateway.upstream.clock import Clock
+from gateway.upstream.lane import Lane, LaneOwner, Running
+from gateway.upstream.lanes import Claims, Open, Rules, Use, Want
+from gateway.upstream.port import Connection, Dialer
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING: Final = 4096
+"""Calls that may wait for a lane of one server; the next is told at once that it is busy."""
+
+CLOSE_SECONDS: Final = 15.0
+"""How long closing one connection may take before it is given up; transports bound themselves to less."""
+
+_LIMIT_SHARE: Final = 0.9
+"""Part of a call's limit that it may wait for a lane: the busy error, which names the setting
+to change, comes before the call's own time-out, which could not."""
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    """A call that waits. `lane` is set the moment it has one."""
+
+    want: Want
+    running: Running
+    pin: Identity | None
+    deadline: float
+    turn: asyncio.Future[None]
+    lane: Lane | None = None
+
+
+class Pool:
+    """All lanes of one server.
+
+    Everything that changes a lane or the queue calls `_pump`, which goes through the queue in
+    order; nothing else hands out lanes. Connections live in tasks of the pool's own, so that
+    cancelling a call never leaves one half-open.
+    """
+
+    def __init__(self, config: ServerConfig, dialer: Dialer, owner: LaneOwner, clock: Clock) -> None:
+        self.config = config
+        self.exact = False
+        self.on_open: Callable[[Lane], None] = lambda _lane: None
+        self._dialer = dialer
+        self._owner = owner
+        self._clock = clock
+        self._rules = Rules(config.max_lanes, config.lane_idle_seconds)
+        self._lanes: dict[int, Lane] = {}
+        self._queue: list[_Ticket] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._alarm: tuple[float, asyncio.Task[None]] | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        held = ", ".join(repr(lane) for lane in self._lanes.values())
+        return f"<Pool of '{self.config.name}' [{held}], {len(self._queue)} waiting>"
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """Every lane, the oldest first."""
+        return tuple(self._lanes.values())
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a lane."""
+        return len(self._queue)
+
+    def serves(self, pin: str | None) -> bool:
+        """Whether an open lane belongs to this session."""
+        return pin is not None and any(
+            lane.pin is not None and lane.pin.key == pin and lane.connection is not None and not lane.closed
+            for lane in self._lanes.values()
+        )
+
+    @asynccontextmanager
+    async def lease(self, want: Want, running: Running) -> AsyncGenerator[Connection]:
+        """Hold a lane for one call and yield its connection.
+
+        Raises:
+            ServerBusy: no lane became free in time.
+            ServerUnavailable: a lane could not be opened.
+            ConnectionLost: the lane's connection ended before the call began.
+        """
+        lane = await self._take(want, running)
+        abandoned = True
+        try:
+            connection = await lane.ready()
+            yield connection
+            abandoned = False
+        except PeerError:
+            # The server's own answer, if an error: it is done with the call.
+            abandoned = False
+            raise
+        finally:
+            self._release(lane, running, abandoned=abandoned)
+
+    async def open_control(self, profile: Profile) -> Lane:
+        """Open the lane that the supervisor holds, and learn the server's era from it.
+
+        Raises:
+            ServerUnavailable: with the reason.
+            ConnectionLost: it ended at once.
+        """
+        lane = self._start(Lane(self.config.name, profile, self._owner, self._clock.now, control=True), None)
+        try:
+            await lane.ready()
+        except BaseException:
+            self._discard(lane)
+            raise
+        return lane
+
+    def close(self, lane: Lane) -> None:
+        """Close one lane; calls on it end with `ConnectionLost`."""
+        self._discard(lane)
+
+    async def close_pinned(self, pin: str) -> None:
+        """Close the lanes of a session that has ended, and turn its waiting calls away."""
+        for ticket in [ticket for ticket in self._queue if ticket.want.pin == pin]:
+            self._turn_away(ticket, ServerUnavailable(self.config.name, "the client's session has ended"))
+        ended = [lane for lane in self._lanes.values() if lane.pin is not None and lane.pin.key == pin]
+        for lane in ended:
+            self._discard(lane)
+        await asyncio.gather(*(lane.task for lane in ended if lane.task is not None), return_exceptions=True)
+
+    async def aclose(self) -> None:
+        """Close every lane; whoever waits is told that the gateway stops."""
+        self._closed = True
+        for ticket in list(self._queue):
+            self._turn_away(ticket, ServerUnavailable(self.config.name, "the gateway is stopping"))
+        if self._alarm is not None:
+            self._alarm[1].cancel()
+        for lane in list(self._lanes.values()):
+            self._discard(lane)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _take(self, want: Want, running: Running) -> Lane:
+        if self._closed:
+            raise ServerUnavailable(self.config.name, "the gateway is stopping")
+        if len(self._queue) >= MAX_WAITING:
+            raise ServerBusy(f"{MAX_WAITING} calls wait for server '{self.config.name}' already; try later")
+        limit = self.config.timeout * _LIMIT_SHARE
+        pin = running.caller.identity if want.pin is not None and running.caller is not None else None
+        turn = asyncio.get_running_loop().create_future()
+        ticket = _Ticket(want, running, pin, self._clock.now() + limit, turn)
+        self._queue.append(ticket)
+        self._pump()
+        try:
+            if ticket.lane is None:
+                await turn
+        except BaseException:
+            self._withdraw(ticket)
+            raise
+        assert ticket.lane is not None  # its turn has come
+        return ticket.lane
+
+    def _withdraw(self, ticket: _Ticket) -> None:
+        """Forget a call that stopped waiting, whether or not its turn has come meanwhile."""
+        if ticket in self._queue:
+            self._queue.remove(ticket)
+            self._pump()
+        if ticket.lane is not None:
+            self._release(ticket.lane, ticket.running, abandoned=False)
+
+    def _release(self, lane: Lane, running: Running, *, abandoned: bool) -> None:
+        # A call that never got a connection was never sent: nothing is abandoned at the server.
+        lane.leave(running, abandoned=abandoned and lane.connection is not None)
+        unwanted = lane.fresh or (lane.connection is None and not lane.control)
+        if unwanted and lane.running == 0:
+            self._discard(lane)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Give lanes to those who wait, in order, and set the alarm for what time alone will change."""
+        if self._closed:
+            return
+        now = self._clock.now()
+        self._expire(now)
+        claimed, blocked, times = Claims(), set[Want](), list[float | None]()
+        for ticket in list(self._queue):
+            if ticket.want in blocked:
+                continue
+            decision = lanes.decide(ticket.want, self._views(), self._rules, now, claimed)
+            if isinstance(decision, Use):
+                self._assign(ticket, self._lanes[decision.lane])
+            elif isinstance(decision, Open):
+                self._assign(ticket, self._open(ticket, decision.evict))
+            else:
+                claimed |= decision.claims
+                blocked.add(ticket.want)
+                times.append(decision.until)
+        times += (ticket.deadline for ticket in self._queue)
+        times.append(lanes.next_expiry(self._views(), self._rules))
+        self._set_alarm(min((time for time in times if time is not None), default=None))
+
+    def _views(self) -> list[lanes.LaneView]:
+        return [lane.view() for lane in self._lanes.values() if not lane.closed]
+
+    def _expire(self, now: float) -> None:
+        for ticket in [ticket for ticket in self._queue if ticket.deadline <= now]:
+            self._turn_away(ticket, self._busy())
+        for number in lanes.expired(self._views(), self._rules, now):
+            self._discard(self._lanes[number])
+
+    def _busy(self) -> ServerBusy:
+        config = self.config
+        return ServerBusy(
+            f"server '{config.name}' is busy: none of its {config.max_lanes} lanes became free for this call "
+            f"within {config.timeout * _LIMIT_SHARE:g} s; try again, or raise max_lanes of the server "
+            f"({config.source})"
+        )
+
+    def _assign(self, ticket: _Ticket, lane: Lane) -> None:
+        self._queue.remove(ticket)
+        ticket.lane = lane
+        lane.enter(ticket.running)
+        if not ticket.turn.done():
+            ticket.turn.set_result(None)
+
+    def _turn_away(self, ticket: _Ticket, error: BackchannelError) -> None:
+        self._queue.remove(ticket)
+        if not ticket.turn.done():
+            ticket.turn.set_exception(error)
+
+    def _open(self, ticket: _Ticket, evict: int | None) -> Lane:
+        victim = None
+        if evict is not None:
+            victim = self._lanes[evict]
+            if victim.pin is not None:
+                logger.warning(
+                    "server '%s': closing the idle lane of client '%s', and with it what the server keeps "
+                    "for that connection, since all %d lanes (max_lanes) are taken and another call waits",
+                    self.config.name, victim.pin.name or victim.pin.key[:8], self.config.max_lanes,
+                )  # fmt: skip
+            self._discard(victim)
+        want = ticket.want
+        lane = Lane(
+            self.config.name,
+            want.key.profile,
+            self._owner,
+            self._clock.now,
+            pin=ticket.pin,
+            exact=self.exact,
+            fresh=want.fresh,
+        )
+        return self._start(lane, victim)
+
+    def _start(self, lane: Lane, after: Lane | None) -> Lane:
+        self._lanes[lane.id] = lane
+        lane.task = self._spawn(self._live(lane, after))
+        return lane
+
+    def _discard(self, lane: Lane) -> None:
+        """Take a lane out of use at once; its own task closes the connection."""
+        self._lanes.pop(lane.id, None)
+        if lane.task is not None:
+            lane.task.cancel()
+
+    async def _live(self, lane: Lane, after: Lane | None) -> None:
+        """Open a lane's connection, hold it until it ends, and close it: one task for all its life."""
+        reason = "it was closed"
+        try:
+            if after is not None and after.task is not None:
+                await asyncio.wait({after.task})
+            connection = await self._dial(lane)
+            lane.connected(connection)
+            self.on_open(lane)
+            await connection.closed.wait()
+            reason = connection.why_closed
+        except ServerUnavailable as error:
+            lane.failed(error)
+        finally:
+            self._lanes.pop(lane.id, None)
+            lane.failed(ServerUnavailable(self.config.name, f"the connection was given up: {reason}"))
+            if lane.connection is not None:
+                await self._close(lane.connection)
+            self._pump()
+
+    async def _dial(self, lane: Lane) -> Connection:
+        limit = self.config.start_timeout
+        try:
+            async with asyncio.timeout(limit):
+                connection = await self._dialer.dial(lane.profile, lane)
+        except TimeoutError:
+            raise ServerUnavailable(
+                self.config.name, f"it did not finish its handshake within {limit:g} s (start_timeout)"
+            ) from None
+        exact = connection.hello.era == "modern"
+        if lane.control:
+            lane.exact = self.exact = exact
+        elif lane.exact != exact:
+            await self._close(connection)
+            raise ServerUnavailable(self.config.name, "it has changed its protocol era; try again")
+        return connection
+
+    async def _close(self, connection: Connection) -> None:
+        """Close a connection, whatever happens to the task that does so; bounded."""
+        closing = self._spawn(_bounded(connection, self.config.name))
+        while not closing.done():
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                if closing.cancelled():
+                    break
+
+    def _set_alarm(self, at: float | None) -> None:
+        if at is None or (self._alarm is not None and self._alarm[0] <= at):
+            return
+        if self._alarm is not None:
+            self._alarm[1].cancel()
+        self._alarm = (at, self._spawn(self._ring(at)))
+
+    async def _ring(self, at: float) -> None:
+        await self._clock.sleep(max(0.0, at - self._clock.now()))
+        self._alarm = None
+        self._pump()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a lane of server '%s' failed; this is a defect of the gateway", self.config.name,
+                         exc_info=error)  # fmt: skip
+
+
+async def _bounded(connection: Connection, server: str) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await connection.aclose()
+    except TimeoutError:
+        logger.warning("closing a connection to server '%s' took over %g s; given up", server, CLOSE_SECONDS)

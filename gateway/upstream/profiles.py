@@ -1,0 +1,170 @@
+"""What is declared to a server for a caller, and which calls may share a lane. Pure.
+
+Declared is what can be met for that caller, never more (a call would break half-way) and
+never less (the server's feature would be off).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass
+
+from gateway.calls.model import Caller, Capability, Profile
+from gateway.config.resolved import ServerConfig
+from gateway.policy.model import KINDS, Facts, Kind, Policy, Refusal
+from gateway.policy.outcomes import LegName, legs
+from gateway.policy.resolve import resolve
+from gateway.upstream.port import Era
+
+_BITS: Mapping[Kind, frozenset[Capability]] = {
+    "sampling": frozenset({"sampling", "sampling.tools", "sampling.context"}),
+    "elicitation": frozenset({"elicitation.form", "elicitation.url"}),
+}
+_PARENT: Mapping[Kind, frozenset[Capability]] = {
+    # A sub-capability of sampling means nothing without sampling itself.
+    "sampling": frozenset({"sampling"}),
+    "elicitation": frozenset({"elicitation.form", "elicitation.url"}),
+}
+_LLM_BIT: Mapping[Kind, Capability] = {"sampling": "sampling", "elicitation": "elicitation.form"}
+"""What the gateway's LLM can meet: never a conversation's context, never a URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneKey:
+    """What calls must have in common to share a lane of a server that does not attribute.
+
+    `party` is whose answers the calls' questions get (see `Profiles.party`; None: nobody's in
+    particular). `routes` is how each kind is answered; where it comes from in the
+    configuration is left out, so that two tools with the same strategy may share a lane.
+    """
+
+    party: str | None
+    profile: Profile
+    routes: tuple[Hashable, ...] = ()
+
+
+class Profiles:
+    """The questions each server may ask, by policy. Holds nothing but memoised pure results.
+
+    `llm_kinds` are the kinds for which a provider is configured: without one the LLM leg
+    cannot be met, whatever policy says.
+    """
+
+    def __init__(
+        self, policy: Policy, servers: Mapping[str, ServerConfig], llm_kinds: Collection[Kind] = KINDS
+    ) -> None:
+        self._policy = policy
+        self._servers = servers
+        self._llm_kinds = frozenset(llm_kinds)
+        self._possible: dict[tuple[Kind, str], frozenset[LegName]] = {}
+        self._legs: dict[tuple[Kind, str, str | None], frozenset[LegName]] = {}
+        self._routes: dict[tuple[Kind, str, str | None], Hashable] = {}
+
+    def base(self, server: str) -> Profile:
+        """Return what the LLM alone can meet for a server: the profile of its control lane."""
+        return frozenset(_LLM_BIT[kind] for kind in KINDS if "llm" in self._legs_of_server(kind, server))
+
+    def declared(self, server: str, era: Era, caller: Caller) -> Profile:
+        """Return what can be met when `caller` calls `server`.
+
+        A client that is asked in its call's result cannot be asked for a handshake server,
+        which waits with its call open. Roots are the client's alone: a handshake server asks
+        for them at any time, so they are declared only on a lane that is the client's own.
+        """
+        bits: set[Capability] = set(self.base(server))
+        if askable(era, caller):
+            for kind in KINDS:
+                offered = caller.profile & _BITS[kind]
+                if "client" in self._legs_of_server(kind, server) and offered & _PARENT[kind]:
+                    bits |= offered
+            if "roots" in caller.profile and (era == "modern" or self.pin(server, era, caller) is not None):
+                bits.add("roots")
+        return frozenset(bits)
+
+    def pin(self, server: str, era: Era, caller: Caller) -> str | None:
+        """Return the identity key that a lane for this caller belongs to, or None for no one's."""
+        identity = caller.identity
+        pinned = self._servers[server].isolation == "session" and era == "handshake"
+        return identity.key if pinned and identity.session is not None else None
+
+    def key(self, server: str, era: Era, caller: Caller, tool: str | None) -> LaneKey:
+        """Return the lane key of a call; `tool` is the exposed name, None for other calls."""
+        profile = self.declared(server, era, caller)
+        kinds: list[Kind] = [kind for kind in KINDS if profile & _PARENT[kind]]
+        routes = tuple(self._route(kind, server, tool) for kind in kinds)
+        return LaneKey(self.party(server, era, caller, tool), profile, routes)
+
+    def party(self, server: str, era: Era, caller: Caller, tool: str | None) -> str | None:
+        """Return on whose behalf the questions of a call are answered.
+
+        The client itself, where a question can reach it, or where the LLM may fill in a form
+        from the call's own arguments; the principal, where the LLM samples on its account;
+        None where nothing can be asked.
+        """
+        profile = self.declared(server, era, caller)
+        client = f"client:{caller.identity.key}"
+        if "roots" in profile:
+            return client
+        principal: str | None = None
+        for kind in KINDS:
+            if not profile & _PARENT[kind]:
+                continue
+            possible = self._legs_of_call(kind, server, tool)
+            reaches = "client" in possible and askable(era, caller) and caller.profile & _PARENT[kind]
+            if reaches or ("llm" in possible and kind == "elicitation"):
+                return client
+            if "llm" in possible:
+                principal = f"principal:{caller.identity.principal or ''}"
+        return principal
+
+    def _legs_of_server(self, kind: Kind, server: str) -> frozenset[LegName]:
+        """Return the legs that some call of the server may use."""
+        known = self._possible.get((kind, server))
+        if known is None:
+            policy = self._policy.of(kind)
+            own = [tool for tool in policy.tools if server in policy.tool_servers.get(tool, (server,))]
+            known = frozenset[LegName]().union(
+                *(self._legs_of_call(kind, server, tool) for tool in (None, *own))
+            )
+            self._possible[kind, server] = known
+        return known
+
+    def _legs_of_call(self, kind: Kind, server: str, tool: str | None) -> frozenset[LegName]:
+        """Return the legs that a call of this tool may use."""
+        slot = (kind, server, self._configured(kind, tool))
+        known = self._legs.get(slot)
+        if known is None:
+            route = resolve(self._policy, Facts(*slot))
+            found: set[LegName] = set()
+            if not isinstance(route, Refusal):
+                found.update(legs(route.strategy, fallback_to_llm=route.fallback_to_llm))
+            if kind not in self._llm_kinds:
+                found.discard("llm")
+            known = self._legs[slot] = frozenset(found)
+        return known
+
+    def _route(self, kind: Kind, server: str, tool: str | None) -> Hashable:
+        slot = (kind, server, self._configured(kind, tool))
+        if slot not in self._routes:
+            route = resolve(self._policy, Facts(*slot))
+            self._routes[slot] = (
+                None
+                if isinstance(route, Refusal)
+                else (
+                    route.strategy,
+                    route.fallback_to_llm,
+                    route.client_timeout,
+                    route.llm_timeout,
+                    route.max_attempts,
+                )
+            )
+        return self._routes[slot]
+
+    def _configured(self, kind: Kind, tool: str | None) -> str | None:
+        """Return the tool if the configuration names it: the memo stays as small as the configuration."""
+        return tool if tool in self._policy.of(kind).tools else None
+
+
+def askable(era: Era, caller: Caller) -> bool:
+    """Whether this client can be asked on behalf of a server of this era."""
+    return era == "modern" or not caller.defers

@@ -1,0 +1,307 @@
+"""One server as the gateway runs it: supervisor, lanes, listings, and what it says unasked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from gateway.calls.model import Call, Caller, CallOutcome, Identity, Json, Profile, Scope
+from gateway.config.resolved import ServerConfig
+from gateway.errors import ConnectionLost, ServerUnavailable
+from gateway.upstream.clock import Clock
+from gateway.upstream.events import ListChanged, ListKind, OnEvent, ResourceUpdated, ServerStatus
+from gateway.upstream.following import Following
+from gateway.upstream.lane import Lane, Running
+from gateway.upstream.lanes import Want
+from gateway.upstream.listings import Listings, Part
+from gateway.upstream.pool import Pool
+from gateway.upstream.port import Asked, Connection, Dialer, Era, Listing
+from gateway.upstream.profiles import LaneKey, Profiles
+from gateway.upstream.supervisor import Supervisor
+
+logger = logging.getLogger(__name__)
+
+OnUnsolicited = Callable[[str, Asked], Awaitable[Json]]
+"""Answers a server's question that belongs to no call; raises QuestionRefused where policy says so."""
+
+OnSession = Callable[[str, Identity, Asked], Awaitable[Json]]
+"""Asks a client outside any call; raises ChannelClosed if it cannot be reached."""
+
+_CHANGES: Final[Mapping[str, tuple[ListKind, tuple[Part, ...]]]] = {
+    "notifications/tools/list_changed": ("tools", ("tools",)),
+    "notifications/prompts/list_changed": ("prompts", ("prompts",)),
+    "notifications/resources/list_changed": ("resources", ("resources", "templates")),
+}
+_KIND: Final[Mapping[Part, ListKind]] = {
+    "tools": "tools",
+    "prompts": "prompts",
+    "resources": "resources",
+    "templates": "resources",
+}
+_OFFERED: Final[tuple[ListKind, ...]] = ("tools", "prompts", "resources")
+_ATTEMPTS: Final = 3
+_UPDATED: Final = "notifications/resources/updated"
+
+
+class Unit:
+    """One server. `settled` is set once it was connected and listed, or has failed to, for the first time.
+
+    Args:
+        touch: called whenever what the merged listing is made of may have changed.
+        listing_wait: seconds that a client waits for a connected server to list what it offers.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        dialer: Dialer,
+        profiles: Profiles,
+        on_event: OnEvent,
+        on_unsolicited: OnUnsolicited,
+        on_session: OnSession | None,
+        touch: Callable[[], None],
+        *,
+        clock: Clock,
+        rng: random.Random,
+        listing_wait: float,
+    ) -> None:
+        self.config = config
+        self.name = config.name
+        self.profiles = profiles
+        self.base = profiles.base(config.name)
+        self.settled = asyncio.Event()
+        self.pool = Pool(config, dialer, self, clock)
+        self.listings = Listings(
+            config.name, self.lend, clock, touch, self._relisted, timeout=config.timeout, wait=listing_wait
+        )
+        self.supervisor = Supervisor(config.name, self._connect, self, clock, rng)
+        self.following = Following(config.name, self._borrow, self.pin, self.spawn, config.timeout)
+        self.pool.on_open = self.following.opened
+        self._on_event = on_event
+        self._on_unsolicited = on_unsolicited
+        self._on_session = on_session
+        self._touch = touch
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._shown: frozenset[ListKind] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"<Unit {self.supervisor!r} {self.pool!r}>"
+
+    @property
+    def up(self) -> bool:
+        """Whether the server is connected."""
+        return self.supervisor.state == "up"
+
+    @property
+    def era(self) -> Era:
+        """The server's era; until it is known, the one with the stricter rules."""
+        hello = self.supervisor.hello
+        return "handshake" if hello is None else hello.era
+
+    def start(self) -> None:
+        """Begin to supervise the server; returns at once."""
+        self.spawn(self.supervisor.run())
+
+    async def aclose(self) -> None:
+        """Stop everything and close every connection."""
+        for task in self._tasks:
+            task.cancel()
+        await self.listings.aclose()
+        await self.pool.aclose()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def declared(self, caller: Caller) -> Profile:
+        """Return what is declared to the server for a caller."""
+        return self.profiles.declared(self.name, self.era, caller)
+
+    def pin(self, caller: Caller) -> str | None:
+        """Return whose lane the caller's calls run on."""
+        return self.profiles.pin(self.name, self.era, caller)
+
+    def listing(self, caller: Caller) -> Listing | None:
+        """Return what the server is known to list for a caller, or failing that for the LLM alone."""
+        return self.listings.known(self.declared(caller), self.base)
+
+    def check(self, caller: Caller) -> None:
+        """Refuse a call that cannot be carried.
+
+        A client whose own lane still lives is served there while the supervisor reconnects.
+
+        Raises:
+            ServerUnavailable: the server is not up, and why.
+        """
+        if not self.up and not self.pool.serves(self.pin(caller)):
+            raise ServerUnavailable(self.name, self.supervisor.reason)
+
+    async def begun(self) -> None:
+        """Wait for the first attempt to connect, which `start_timeout` bounds."""
+        if self.supervisor.state == "starting":
+            await self.supervisor.tried.wait()
+
+    async def call(self, call: Call, scope: Scope) -> CallOutcome:
+        """Carry one call on a lane; see `gateway.upstream.fleet.Fleet.call`."""
+        await self.begun()
+        self.check(call.caller)
+        key = self.profiles.key(self.name, self.era, call.caller, call.tool)
+        want = Want(key, self.pin(call.caller), fresh=self.config.isolation == "call")
+        attempts = 0
+        while True:
+            attempts += 1
+            sent = False
+            try:
+                async with self.pool.lease(want, Running(key, call.caller, scope)) as connection:
+                    sent = True
+                    return await connection.call(call.method, call.params, scope, call.resume)
+            except ConnectionLost:
+                # A lane that ended before the call was sent has done nothing: take another.
+                if sent or attempts == _ATTEMPTS:
+                    raise
+
+    @asynccontextmanager
+    async def lend(self, profile: Profile, caller: Caller | None) -> AsyncGenerator[Connection]:
+        """Lend a connection with a profile to a request of the gateway's own.
+
+        The control connection serves its own profile; for others a lane is taken on behalf of
+        the caller, who will need it anyway.
+        """
+        if profile == self.base or caller is None:
+            yield self.control()
+            return
+        party = self.profiles.party(self.name, self.era, caller, None)
+        key = LaneKey(party, profile)
+        want = Want(key, self.pin(caller), fresh=self.config.isolation == "call", quiet=True)
+        async with self.pool.lease(want, Running(key, caller)) as connection:
+            yield connection
+
+    def control(self) -> Connection:
+        """Return the connection that the supervisor holds.
+
+        Raises:
+            ServerUnavailable: there is none.
+        """
+        connection = self.supervisor.connection
+        if connection is None:
+            raise ServerUnavailable(self.name, self.supervisor.reason)
+        return connection
+
+    async def unsolicited(self, lane: Lane, asked: Asked) -> Json:
+        """Answer a question of the server that belongs to no call."""
+        if asked.method == "roots/list" and lane.pin is not None and self._on_session is not None:
+            return await self._on_session(self.name, lane.pin, asked)
+        return await self._on_unsolicited(self.name, asked)
+
+    def news(self, lane: Lane, method: str, params: Json) -> bool:
+        """Take a notification about the server itself."""
+        change = _CHANGES.get(method)
+        if change is not None:
+            kind, parts = change
+            if self.listings.invalidate(parts):
+                self._on_event(ListChanged(kind, self.name))
+            return True
+        if method == _UPDATED:
+            self._on_event(ResourceUpdated(str(params.get("uri")), self.name, params, lane.pin))
+            return True
+        return False
+
+    async def notify(self, identity: Identity | None, method: str, params: Json) -> None:
+        """Send a client's notification to its own lanes, or to every lane if it is nobody's."""
+        concerned = [
+            lane.connection
+            for lane in self.pool.lanes
+            if lane.connection is not None
+            and (identity is None or (lane.pin is not None and lane.pin.key == identity.key))
+        ]
+        await asyncio.gather(*(connection.notify(method, params) for connection in concerned))
+
+    def forget(self, identity: Identity) -> None:
+        """Close what is a client's own, in the background."""
+        self.following.forget(identity.key, self.pool.lanes)
+        self.spawn(self.pool.close_pinned(identity.key))
+
+    def status(self) -> ServerStatus:
+        """Describe the server as it is now."""
+        supervisor, lanes = self.supervisor, self.pool.lanes
+        hello = supervisor.hello
+        listing = self.listings.known(self.base) or Listing()
+        return ServerStatus(
+            name=self.name,
+            transport=self.config.transport,
+            state=supervisor.state,
+            era=None if hello is None else hello.era,
+            reason=supervisor.reason,
+            since=supervisor.since,
+            restarts=supervisor.restarts,
+            protocol_version=None if hello is None else hello.protocol_version,
+            server_info={} if hello is None else hello.server_info,
+            capabilities={} if hello is None else hello.capabilities,
+            declared=tuple(sorted(self.base)),
+            lanes=sum(not lane.control for lane in lanes),
+            calls=sum(lane.running for lane in lanes),
+            waiting=self.pool.waiting,
+            tools=len(listing.tools),
+            prompts=len(listing.prompts),
+            resources=len(listing.resources),
+            templates=len(listing.templates),
+        )
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run something beside everything else, until `aclose` at the latest."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def came_up(self) -> None:
+        """Take word from the supervisor: list anew, and tell clients that there is more to see."""
+        self.listings.renew()
+        self._shown = self._offered()
+        self._changed(self._shown)
+        self.spawn(self._list())
+
+    def went_down(self) -> None:
+        """Take word from the supervisor: what was shown has vanished."""
+        vanished, self._shown = self._shown, frozenset()
+        self._changed(vanished)
+        self.settled.set()
+
+    async def _connect(self) -> Connection:
+        lane = await self.pool.open_control(self.base)
+        return await lane.ready()
+
+    @asynccontextmanager
+    async def _borrow(self, caller: Caller) -> AsyncGenerator[Connection]:
+        """Lend the connection that a caller's subscriptions live on."""
+        if self.pin(caller) is None:
+            yield self.control()
+            return
+        async with self.lend(self.declared(caller), caller) as connection:
+            yield connection
+
+    async def _list(self) -> None:
+        """List for the control lane's profile; everybody may see that."""
+        try:
+            await self.listings.refresh(self.base, None)
+        finally:
+            self.settled.set()
+
+    def _offered(self) -> frozenset[ListKind]:
+        hello = self.supervisor.hello
+        return frozenset(kind for kind in _OFFERED if hello is not None and kind in hello.capabilities)
+
+    def _changed(self, kinds: frozenset[ListKind]) -> None:
+        self._touch()
+        for kind in _OFFERED:
+            if kind in kinds:
+                self._on_event(ListChanged(kind, self.name))
+
+    def _relisted(self, parts: set[Part]) -> None:
+        self._changed(frozenset(_KIND[part] for part in parts))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a task of server '%s' failed", self.name, exc_info=error)
