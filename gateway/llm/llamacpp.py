@@ -99,6 +99,9 @@ class Engine:
         self._slots = asyncio.Semaphore(slots)
         self._loading: asyncio.Task[Any] | None = None
         self._running: set[Generation] = set()
+        self.idle = asyncio.Event()
+        """Set while no generation occupies a thread."""
+        self.idle.set()
         self._leases = 0
         self._closed = False
 
@@ -156,6 +159,8 @@ class Engine:
 
         def finish() -> None:
             self._running.discard(generation)
+            if not self._running:
+                self.idle.set()
             done.set_result(None)
 
         def work() -> None:
@@ -164,6 +169,7 @@ class Engine:
                 loop.call_soon_threadsafe(finish)
 
         self._running.add(generation)
+        self.idle.clear()
         threading.Thread(target=work, name=f"llama.cpp {self.path.name}").start()
         return done
 
@@ -200,8 +206,7 @@ class Engine:
         _ENGINES.pop(self.path, None)
         for generation in self._running:
             generation.cancelled.set()
-        for _ in range(self._slot_count):  # every thread has ended when all slots are ours
-            await self._slots.acquire()
+        await self.idle.wait()
         loading, self._loading = self._loading, None
         if loading is not None:
             await asyncio.wait([loading])

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import Any
 
 import pytest
-from dialects import (
+
+from gateway.errors import ProviderError
+from gateway.llm.port import Completion, Prompt
+from tests.llm.dialects import (
     AUDIO,
     IMAGE,
     PNG,
@@ -16,17 +20,15 @@ from dialects import (
     text,
     user,
 )
-
-from gateway.errors import ProviderError
-from gateway.llm.port import Completion, Prompt
 from tests.support.scripted_http import ScriptedHttp, Step, answer, scripted_http
 
 
 async def exchange(asked: Prompt, *steps: Step) -> tuple[ScriptedHttp, Completion]:
-    async with scripted_http(*(steps or (answer(anthropic_said("ok")),))) as server:
-        provider = make_anthropic(server.url)
+    async with (
+        scripted_http(*(steps or (answer(anthropic_said("ok")),))) as server,
+        aclosing(make_anthropic(server.url)) as provider,
+    ):
         done = await provider.complete(asked, timeout=5)
-        await provider.aclose()
     assert not server.unexpected
     return server, done
 

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import base64
+from contextlib import aclosing
 from typing import Any
 
 import pytest
-from dialects import (
+
+from gateway.errors import ProviderError
+from gateway.llm.port import Completion, Prompt
+from tests.llm.dialects import (
     AUDIO,
     IMAGE,
     PNG,
@@ -17,17 +21,15 @@ from dialects import (
     text,
     user,
 )
-
-from gateway.errors import ProviderError
-from gateway.llm.port import Completion, Prompt
 from tests.support.scripted_http import ScriptedHttp, answer, scripted_http
 
 
 async def exchange(asked: Prompt, reply: dict[str, Any] | None = None) -> tuple[ScriptedHttp, Completion]:
-    async with scripted_http(answer(reply or ollama_said("ok"))) as server:
-        provider = make_ollama(server.url)
+    async with (
+        scripted_http(answer(reply or ollama_said("ok"))) as server,
+        aclosing(make_ollama(server.url)) as provider,
+    ):
         done = await provider.complete(asked, timeout=5)
-        await provider.aclose()
     return server, done
 
 
@@ -113,8 +115,9 @@ async def test_a_schema_is_asked_for_natively() -> None:
 
 
 async def test_a_model_that_is_not_there_comes_with_the_command_that_gets_it() -> None:
-    async with scripted_http(answer({"error": "model 'llama-test' not found"}, status=404)) as server:
-        provider = make_ollama(server.url)
+    async with (
+        scripted_http(answer({"error": "model 'llama-test' not found"}, status=404)) as server,
+        aclosing(make_ollama(server.url)) as provider,
+    ):
         with pytest.raises(ProviderError, match="ollama pull llama-test"):
             await provider.complete(prompt("Hi"), timeout=5)
-        await provider.aclose()

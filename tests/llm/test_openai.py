@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from typing import Any
 
 import pytest
-from dialects import (
+
+from gateway.errors import ProviderError
+from gateway.llm.openai import OpenAi
+from gateway.llm.port import Completion, Prompt
+from tests.llm.dialects import (
     AUDIO,
     IMAGE,
     PNG,
@@ -18,18 +23,15 @@ from dialects import (
     text,
     user,
 )
-
-from gateway.errors import ProviderError
-from gateway.llm.openai import OpenAi
-from gateway.llm.port import Completion, Prompt
 from tests.support.scripted_http import ScriptedHttp, answer, scripted_http
 
 
 async def exchange(asked: Prompt, *replies: dict[str, Any]) -> tuple[ScriptedHttp, Completion]:
-    async with scripted_http(*(answer(reply) for reply in replies or (openai_said("ok"),))) as server:
-        provider = make_openai(server.url)
+    async with (
+        scripted_http(*(answer(reply) for reply in replies or (openai_said("ok"),))) as server,
+        aclosing(make_openai(server.url)) as provider,
+    ):
         done = await provider.complete(asked, timeout=5)
-        await provider.aclose()
     assert not server.unexpected
     return server, done
 
@@ -194,11 +196,9 @@ async def test_a_model_that_refuses_a_spare_parameter_is_asked_once_more_without
         answer(openai_said("two")),
         answer(openai_said("three")),
     )
-    async with scripted_http(*steps) as server:
-        provider = make_openai(server.url)
+    async with scripted_http(*steps) as server, aclosing(make_openai(server.url)) as provider:
         for words in ("one", "two", "three"):
             assert (await provider.complete(asked, timeout=5)).content == text(words)
-        await provider.aclose()
     sent = [request.json for request in server.requests]
     assert [("max_completion_tokens" in body, "temperature" in body) for body in sent] == [
         (False, True),
@@ -210,18 +210,20 @@ async def test_a_model_that_refuses_a_spare_parameter_is_asked_once_more_without
 
 
 async def test_a_service_without_keys_gets_no_authorization_header() -> None:
-    async with scripted_http(answer(openai_said("ok"))) as server:
-        provider = make_openai(server.url, key=None)
+    async with (
+        scripted_http(answer(openai_said("ok"))) as server,
+        aclosing(make_openai(server.url, key=None)) as provider,
+    ):
         await provider.complete(prompt("Hi"), timeout=5)
-        await provider.aclose()
     assert "authorization" not in server.last.headers
 
 
 async def test_an_exhausted_quota_is_not_worth_a_retry() -> None:
     body = {"error": {"code": "insufficient_quota", "message": "You exceeded your current quota"}}
-    async with scripted_http(answer(body, status=429)) as server:
-        provider = make_openai(server.url)
+    async with (
+        scripted_http(answer(body, status=429)) as server,
+        aclosing(make_openai(server.url)) as provider,
+    ):
         with pytest.raises(ProviderError, match="OPENAI_API_KEY") as caught:
             await provider.complete(prompt("Hi"), timeout=5)
-        await provider.aclose()
     assert (caught.value.code, caught.value.retryable) == ("E003", False)

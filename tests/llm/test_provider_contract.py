@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import aclosing
 
 import pytest
-from dialects import DIALECTS, KEY, Dialect, assistant, prompt, text, user
 
 from gateway.errors import ProviderError
 from gateway.llm.port import Prompt, Provider, Usage
+from tests.llm.dialects import DIALECTS, KEY, Dialect, assistant, prompt, text, user
 from tests.support.scripted_http import (
     Step,
     answer,
@@ -26,9 +27,9 @@ SECRET_WORDS = "the launch code is swordfish"
 
 
 async def fail(provider: Provider, asked: Prompt, timeout: float = 5.0) -> ProviderError:
-    with pytest.raises(ProviderError) as caught:
-        await provider.complete(asked, timeout=timeout)
-    await provider.aclose()
+    async with aclosing(provider):
+        with pytest.raises(ProviderError) as caught:
+            await provider.complete(asked, timeout=timeout)
     return caught.value
 
 
@@ -43,12 +44,13 @@ async def failure_after(dialect: Dialect, step: Step, timeout: float = 5.0) -> P
 
 
 async def test_a_text_answer_carries_words_model_usage_and_stop_reason(dialect: Dialect) -> None:
-    async with scripted_http(answer(dialect.said("Hello there"))) as server:
-        provider = dialect.make(server.url)
+    async with (
+        scripted_http(answer(dialect.said("Hello there"))) as server,
+        aclosing(dialect.make(server.url)) as provider,
+    ):
         done = await provider.complete(
             prompt("Hi", max_tokens=33, temperature=0.5, system="Be kind"), timeout=5
         )
-        await provider.aclose()
     assert done.content == text("Hello there")
     assert done.model == dialect.said("")["model"]
     assert done.provider == dialect.name
@@ -62,10 +64,11 @@ async def test_a_text_answer_carries_words_model_usage_and_stop_reason(dialect: 
 
 async def test_turns_keep_their_order_whether_one_block_or_a_list(dialect: Dialect) -> None:
     turns = (user("one"), assistant("two"), user("three", "four"))
-    async with scripted_http(answer(dialect.said("ok"))) as server:
-        provider = dialect.make(server.url)
+    async with (
+        scripted_http(answer(dialect.said("ok"))) as server,
+        aclosing(dialect.make(server.url)) as provider,
+    ):
         await provider.complete(prompt(*turns), timeout=5)
-        await provider.aclose()
     messages = server.last.json["messages"]
     assert [message["role"] for message in messages] == ["user", "assistant", "user"]
     flat = json.dumps(messages)
@@ -169,8 +172,7 @@ async def test_a_silent_service_times_out_and_is_hung_up_on(dialect: Dialect) ->
 
 
 async def test_cancelling_the_task_aborts_the_request_at_the_servers_socket(dialect: Dialect) -> None:
-    async with scripted_http(silence()) as server:
-        provider = dialect.make(server.url)
+    async with scripted_http(silence()) as server, aclosing(dialect.make(server.url)) as provider:
         task = asyncio.create_task(provider.complete(prompt("Hi"), timeout=30))
         await asyncio.wait_for(server.arrived.wait(), 5)
         assert not server.client_left.is_set()
@@ -178,7 +180,6 @@ async def test_cancelling_the_task_aborts_the_request_at_the_servers_socket(dial
         await asyncio.wait_for(server.client_left.wait(), 5)
         with pytest.raises(asyncio.CancelledError):
             await task
-        await provider.aclose()
 
 
 async def test_content_that_is_not_a_block_is_refused_before_anything_is_sent(dialect: Dialect) -> None:
