@@ -7,7 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from gateway.calls.model import CallOutcome, Profile, Resume
+from gateway.calls.model import LATER, Asked, CallOutcome, LaterAnswer, Profile, Resume, Scope
+
+__all__ = [
+    "LATER",
+    "Asked",
+    "Connection",
+    "Dialer",
+    "Era",
+    "Hello",
+    "LaterAnswer",
+    "Listener",
+    "Listing",
+    "Scope",
+]
 
 Json = dict[str, Any]
 Era = Literal["handshake", "modern"]
@@ -22,39 +35,6 @@ class Hello:
     capabilities: Json
     server_info: Json
     instructions: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """An input request as it stood on the wire. `asked` counts retries that lacked its answer."""
-
-    method: str
-    params: Json
-    asked: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class LaterAnswer:
-    """The client will answer by retrying the call (see `gateway.answers.model.Deferred`)."""
-
-
-LATER = LaterAnswer()
-
-
-class Scope(Protocol):
-    """What a server may do to its caller while one call is in flight."""
-
-    async def question(self, asked: Asked, *, deferrable: bool) -> Json | LaterAnswer:
-        """Answer one input request with a raw result.
-
-        Raises:
-            PeerError: what to tell the server; QuestionError for the gateway's own refusals.
-        """
-        ...
-
-    def notification(self, method: str, params: Json) -> None:
-        """Take progress or a log message of this call; must not block."""
-        ...
 
 
 class Listener(Protocol):
@@ -76,8 +56,11 @@ class Connection(Protocol):
     hello: Hello
     closed: asyncio.Event
     """Set when the connection has ended, for whatever reason."""
-    why_closed: str
-    """For people: why `closed` was set."""
+
+    @property
+    def why_closed(self) -> str:
+        """For people: why `closed` was set; empty while it is not."""
+        ...
 
     async def call(
         self, method: str, params: Json, scope: Scope | None = None, resume: Resume | None = None

@@ -74,28 +74,34 @@ class Incoming:
     def __init__(self, reply: Callable[[Json], Awaitable[None]]) -> None:
         self._reply = reply
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._telling: set[asyncio.Future[None]] = set()
 
     def __len__(self) -> int:
         return len(self._running)
 
-    def start(self, request_id: RequestId, work: Awaitable[Json]) -> None:
-        """Answer request `request_id` with what `work` returns or raises."""
+    def start(self, request_id: RequestId, work: Awaitable[Json]) -> asyncio.Task[None]:
+        """Answer request `request_id` with what `work` returns or raises; the task may be cancelled."""
         task = asyncio.ensure_future(self._answer(request_id, work))
         key = str(request_id)
         self._running[key] = task
-        task.add_done_callback(lambda done: self._forget(key, done))
+        task.add_done_callback(lambda done: self._forget(key, request_id, work, done))
+        return task
 
     def cancel(self, request_id: object) -> bool:
         """Stop answering a request; False if it is not running."""
         task = self._running.get(str(request_id))
         return task is not None and task.cancel()
 
+    def cancel_all(self) -> None:
+        """Stop answering everything, without waiting: the peer is gone."""
+        for task in list(self._running.values()):
+            task.cancel()
+
     async def aclose(self) -> None:
         """Cancel everything that runs and wait for it to end."""
         tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        self.cancel_all()
+        await asyncio.gather(*tasks, *self._telling, return_exceptions=True)
 
     async def _answer(self, request_id: RequestId, work: Awaitable[Json]) -> None:
         try:
@@ -104,10 +110,26 @@ class Incoming:
             response = faults.error_response(request_id, error)
         await self._reply(response)
 
-    def _forget(self, key: str, done: asyncio.Task[None]) -> None:
+    def _forget(
+        self, key: str, request_id: RequestId, work: Awaitable[Json], done: asyncio.Task[None]
+    ) -> None:
         if self._running.get(key) is done:
             del self._running[key]
-        if not done.cancelled() and (error := done.exception()) is not None:
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "answering a request failed", "exception": error, "task": done}
-            )
+        if asyncio.iscoroutine(work):
+            # Cancelled before its first step, it would be reported as never awaited.
+            work.close()
+        if done.cancelled() or (error := done.exception()) is None:
+            return
+        loop = asyncio.get_running_loop()
+        loop.call_exception_handler(
+            {"message": "answering a request failed", "exception": error, "task": done}
+        )
+        failure = jsonrpc.error(request_id, jsonrpc.INTERNAL_ERROR, "answering this request failed")
+        telling = asyncio.ensure_future(self._reply(failure))
+        self._telling.add(telling)
+        telling.add_done_callback(self._told)
+
+    def _told(self, telling: asyncio.Future[None]) -> None:
+        self._telling.discard(telling)
+        if not telling.cancelled():
+            telling.exception()  # the peer cannot be told either: nothing is left to do

@@ -1,0 +1,93 @@
+"""Connections to servers of the handshake era, over whichever transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, cast
+
+from gateway.calls.model import CallOutcome, Profile, Resume, Scope
+from gateway.errors import CallError, ConnectionLost, InvalidCall, PeerError, ServerUnavailable
+from gateway.upstream.conversation import CLOSED_BY_US, Channel, Conversation
+from gateway.upstream.handshake import initialize_params, read_initialize
+from gateway.upstream.modern import ENVELOPE
+from gateway.upstream.port import Hello, Json
+
+
+class HandshakeConnection:
+    """A connection that began with `initialize` (revisions 2024-11-05 to 2025-11-25)."""
+
+    def __init__(self, conversation: Conversation, channel: Channel, hello: Hello) -> None:
+        self.server = conversation.server
+        self.hello = hello
+        self.closed: asyncio.Event = conversation.closed
+        self._conversation = conversation
+        self._channel = channel
+
+    def __repr__(self) -> str:
+        return f"<HandshakeConnection {self.hello.protocol_version} {self._conversation!r}>"
+
+    @property
+    def why_closed(self) -> str:
+        """For people: why `closed` was set."""
+        return self._conversation.why_closed
+
+    async def call(
+        self, method: str, params: Json, scope: Scope | None = None, resume: Resume | None = None
+    ) -> CallOutcome:
+        """Send a request; see `gateway.upstream.port.Connection.call`."""
+        if resume is not None:
+            raise InvalidCall(
+                f"server '{self.server}' keeps its calls open and cannot resume one by a retry; start again"
+            )
+        return await self._conversation.request(method, without_envelope(params), scope)
+
+    async def notify(self, method: str, params: Json | None = None) -> None:
+        """Send a notification; a closed connection is not an error."""
+        await self._conversation.notify(method, params)
+
+    async def aclose(self) -> None:
+        """End the connection and everything it started; idempotent, bounded in time."""
+        await close(self._conversation, self._channel)
+
+
+async def close(conversation: Conversation, channel: Channel) -> None:
+    """End a conversation and its channel, to the end even if the caller is cancelled."""
+    conversation.end(CLOSED_BY_US)
+    await asyncio.shield(asyncio.gather(conversation.aclose(), channel.aclose()))
+
+
+async def shake_hands(conversation: Conversation, channel: Channel, profile: Profile) -> HandshakeConnection:
+    """Send `initialize` and `notifications/initialized`, declaring `profile`.
+
+    Raises:
+        PeerError: the server refused.
+        ServerUnavailable: it speaks another revision.
+        CallError: the transport failed.
+    """
+    result = await conversation.request("initialize", initialize_params(profile))
+    connection = HandshakeConnection(conversation, channel, read_initialize(conversation.server, result))
+    # From here on the server may ask, and even before it has read that we are ready.
+    conversation.connection = connection
+    await channel.send({"jsonrpc": "2.0", "method": "notifications/initialized"}, None)
+    return connection
+
+
+def without_envelope(params: Json) -> Json:
+    """Leave out the modern era's per-request fields: to this server they would say things of another."""
+    meta = params.get("_meta")
+    if not isinstance(meta, Mapping) or ENVELOPE.isdisjoint(cast("Mapping[str, Any]", meta)):
+        return params
+    kept = {key: value for key, value in cast("Json", meta).items() if key not in ENVELOPE}
+    rest = {key: value for key, value in params.items() if key != "_meta"}
+    return {**rest, "_meta": kept} if kept else rest
+
+
+def unavailable(server: str, error: PeerError | CallError) -> ServerUnavailable:
+    """Say why a server could not be connected."""
+    if isinstance(error, ServerUnavailable):
+        return error
+    if isinstance(error, PeerError):
+        return ServerUnavailable(server, f"it refused to begin: {error.message} (error {error.code})")
+    reason = error.reason if isinstance(error, ConnectionLost) else str(error)
+    return ServerUnavailable(server, reason)

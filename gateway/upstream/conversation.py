@@ -1,0 +1,352 @@
+"""The JSON-RPC side of one connection: what we asked, what we are asked, and whose it is.
+
+Every transport and era shares this. A `Channel` moves messages; the conversation matches
+responses to requests, gives each question and notification to the call it belongs to or to
+the connection's listener, and ends everything when the connection does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import reprlib
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
+
+from gateway.calls.model import Asked, LaterAnswer, Scope
+from gateway.config.resolved import ServerConfig
+from gateway.errors import BackchannelError, CallError, ConnectionLost, LimitExceeded, QuestionRefused
+from gateway.upstream.port import Connection, Json, Listener
+from gateway.wire import jsonrpc
+from gateway.wire.correlation import Incoming, Outgoing
+from gateway.wire.jsonrpc import RequestId
+
+log = logging.getLogger(__name__)
+
+SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
+CLOSED_BY_US = "closed by the gateway"
+Watch = Callable[[str, Json], None]
+"""Takes the notifications of one subscription, their stamp still on."""
+
+_OF_A_CALL = frozenset({"notifications/progress", "notifications/message"})
+_SHOWN = 200
+_NONSENSE_SHOWN = 20
+_FLOOD = 64
+"""How many requests beyond the limit on questions may wait to be refused, before they are dropped."""
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """One request of ours in flight.
+
+    `token` is the caller's own progress token; on the wire our request id stands for it.
+    `exchange` is the transport's task for this request, where it needs one. `watch` takes
+    the notifications of a subscription that this request opens.
+    """
+
+    id: RequestId
+    method: str
+    future: asyncio.Future[Json]
+    scope: Scope | None
+    watch: Watch | None
+    token: Any = None
+    exchange: asyncio.Task[None] | None = None
+    questions: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+
+    def fail(self, error: BackchannelError) -> None:
+        """End the wait for the response with `error`, unless it has ended."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Channel(Protocol):
+    """Moves messages to the server; what comes back goes to `Conversation.take`."""
+
+    async def send(self, message: Json, pending: Pending | None) -> None:
+        """Send a message; `pending` is given for a request that expects a response.
+
+        Raises:
+            CallError: it could not be sent.
+        """
+        ...
+
+    async def abandon(self, pending: Pending) -> None:
+        """Tell the server that a request is no longer wanted; bounded in time, raises nothing."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the transport and everything it started; bounded in time, idempotent."""
+        ...
+
+
+class Conversation:
+    """One connection's requests, questions and notifications.
+
+    `connection` is set once the handshake is done; before that a server may only ping.
+    `answers` is False in the modern era, where servers must not send requests.
+    """
+
+    def __init__(self, config: ServerConfig, listener: Listener, channel: Channel) -> None:
+        self.config = config
+        self.connection: Connection | None = None
+        self.answers = True
+        self.closed = asyncio.Event()
+        self.why_closed = ""
+        self.on_end: list[Callable[[], None]] = []
+        self._listener = listener
+        self._channel = channel
+        self._outgoing = Outgoing()
+        self._incoming = Incoming(self._reply)
+        self._pending: dict[str, Pending] = {}
+        self._nonsense = 0
+
+    def __repr__(self) -> str:
+        state = f"closed: {self.why_closed}" if self.closed.is_set() else "open"
+        return f"<Conversation with {self.config.name}, {len(self._pending)} pending, {state}>"
+
+    @property
+    def server(self) -> str:
+        """The configured name of the server."""
+        return self.config.name
+
+    async def request(
+        self,
+        method: str,
+        params: Json | None,
+        scope: Scope | None = None,
+        *,
+        watch: Watch | None = None,
+        quiet: bool = False,
+    ) -> Json:
+        """Send a request and return its raw result.
+
+        Cancelling the task tells the server, unless `quiet`.
+
+        Raises:
+            PeerError: the server's error.
+            ConnectionLost: the connection ended, or was over already.
+            CallError: the transport failed for this request alone.
+        """
+        if self.closed.is_set():
+            raise self.lost()
+        request_id, future = self._outgoing.open()
+        pending = Pending(request_id, method, future, scope, watch)
+        self._pending[str(request_id)] = pending
+        message = jsonrpc.request(request_id, method, _with_own_token(params, pending))
+        try:
+            await self._channel.send(message, pending)
+            return await future
+        except asyncio.CancelledError:
+            if quiet and pending.exchange is not None:
+                pending.exchange.cancel()
+            elif not future.done() and not quiet:
+                await self._channel.abandon(pending)
+            raise
+        finally:
+            self._close(pending)
+
+    async def notify(self, method: str, params: Json | None = None) -> None:
+        """Send a notification; a connection that is over or breaks is not an error."""
+        if self.closed.is_set():
+            return
+        try:
+            await self._channel.send(jsonrpc.notification(method, params), None)
+        except CallError as error:
+            log.debug("server %s was not told %s: %s", self.server, method, error)
+
+    def take(self, message: Any, pending: Pending | None = None) -> None:
+        """Dispatch one decoded message; `pending` is the request whose own stream brought it.
+
+        Never raises and never waits, whatever the server sent.
+        """
+        # Revision 2025-03-26 allows batches.
+        batch = cast("list[Any]", message) if isinstance(message, list) else (message,)
+        for part in batch:
+            self._take_one(part, pending)
+
+    def take_text(self, data: bytes | str, pending: Pending | None = None) -> None:
+        """Decode and dispatch; what is not JSON is logged and skipped."""
+        try:
+            message = jsonrpc.decode(data)
+        except jsonrpc.Undecodable as error:
+            self._malformed(f"what is {error}", data[:_SHOWN])
+            return
+        self.take(message, pending)
+
+    def run(self, pending: Pending, work: Coroutine[Any, Any, None]) -> None:
+        """Run a request's exchange as a task; however it ends, the request ends too."""
+        task = asyncio.create_task(work)
+        pending.exchange = task
+        task.add_done_callback(lambda done: self._exchanged(pending, done))
+
+    def end(self, reason: str) -> None:
+        """The connection is over: set `closed` and fail everything in flight. Idempotent."""
+        if self.closed.is_set():
+            return
+        self.why_closed = reason
+        self.closed.set()
+        self._outgoing.fail_all(self.lost())
+        self._incoming.cancel_all()
+        for pending in list(self._pending.values()):
+            if pending.exchange is not None:
+                pending.exchange.cancel()
+        for callback in self.on_end:
+            callback()
+
+    async def aclose(self) -> None:
+        """Wait for the questions that were being answered to be taken back."""
+        self.end(CLOSED_BY_US)
+        await self._incoming.aclose()
+
+    def lost(self) -> ConnectionLost:
+        """Return the error for a call that this connection cannot finish."""
+        return ConnectionLost(self.server, self.why_closed)
+
+    def _take_one(self, message: Any, pending: Pending | None) -> None:
+        kind = jsonrpc.kind_of(message)
+        if kind == "response":
+            self._response(message, pending)
+        elif kind == "notification":
+            self._notification(message["method"], message.get("params") or {}, pending)
+        elif kind == "request":
+            self._question(message, pending)
+        else:
+            self._malformed("what is not a JSON-RPC message", message)
+
+    def _close(self, pending: Pending) -> None:
+        self._outgoing.close(pending.id)
+        self._pending.pop(str(pending.id), None)
+        for task in list(pending.questions):
+            task.cancel()
+        if not pending.future.done():
+            pending.future.cancel()
+        elif not pending.future.cancelled():
+            pending.future.exception()  # seen, whether or not the caller still waits
+
+    def _exchanged(self, pending: Pending, done: asyncio.Task[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, BackchannelError):
+            pending.fail(error)
+        elif error is not None:
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "an exchange with a server failed", "exception": error, "task": done}
+            )
+            pending.fail(CallError(f"the gateway failed to read the answer of server '{self.server}'"))
+        else:
+            pending.fail(ConnectionLost(self.server, "the response stream ended without a response"))
+
+    def _malformed(self, what: str, shown: Any) -> None:
+        self._nonsense += 1
+        level = logging.WARNING if self._nonsense <= _NONSENSE_SHOWN else logging.DEBUG
+        log.log(level, "server %s sent %s; skipped: %s", self.server, what, reprlib.repr(shown))
+
+    def _response(self, message: Json, pending: Pending | None) -> None:
+        if pending is not None:
+            # The stream says which request this answers, even where an error's id is null.
+            message = {**message, "id": pending.id}
+        if not self._outgoing.resolve(message):
+            # An error without an id says that the server could not read something of ours.
+            level = logging.WARNING if message.get("id") is None else logging.DEBUG
+            log.log(level, "server %s answered what nobody waits for: %s", self.server, reprlib.repr(message))
+
+    def _notification(self, method: str, params: Json, pending: Pending | None) -> None:
+        if method == "notifications/cancelled":
+            self._cancelled(params)
+        elif method == "notifications/progress":
+            self._progress(params)
+        elif (watching := self._watching(params, pending)) is not None:
+            self._deliver(watching, method, params)
+        elif pending is not None and pending.scope is not None and method in _OF_A_CALL:
+            self._deliver(pending.scope.notification, method, params)
+        elif self.connection is not None:
+            self._deliver(self._listener.notification, self.connection, method, params)
+        else:
+            log.debug("server %s sent %s before it was connected", self.server, method)
+
+    def _progress(self, params: Json) -> None:
+        pending = self._pending.get(str(params.get("progressToken")))
+        if pending is None or pending.scope is None or pending.token is None:
+            log.debug("server %s reported progress that belongs to no call", self.server)
+            return
+        restored = {**params, "progressToken": pending.token}
+        self._deliver(pending.scope.notification, "notifications/progress", restored)
+
+    def _watching(self, params: Json, pending: Pending | None) -> Watch | None:
+        if pending is not None:
+            return pending.watch
+        meta = params.get("_meta")
+        if not isinstance(meta, dict):
+            return None
+        named = self._pending.get(str(cast("Json", meta).get(SUBSCRIPTION_ID)))
+        return None if named is None else named.watch
+
+    def _cancelled(self, params: Json) -> None:
+        request_id = params.get("requestId")
+        if self._incoming.cancel(request_id):
+            return
+        subscription = self._pending.get(str(request_id))
+        if subscription is not None and subscription.watch is not None:
+            subscription.fail(ConnectionLost(self.server, "it ended the subscription"))
+
+    def _question(self, message: Json, pending: Pending | None) -> None:
+        request_id, method = message["id"], message["method"]
+        if len(self._incoming) >= self.config.max_concurrent_questions + _FLOOD:
+            self._malformed("more requests than it reads answers to", method)
+            return
+        if method == "ping":
+            work = _pong()
+        elif not self.answers:
+            # Modern servers must not send requests, and there is no form to answer one in.
+            log.warning("server %s sent a %s request, which its era does not have", self.server, method)
+            return
+        else:
+            work = self._answer(Asked(method, message.get("params") or {}), pending)
+        task = self._incoming.start(request_id, work)
+        if pending is not None:
+            pending.questions.add(task)
+            task.add_done_callback(pending.questions.discard)
+
+    async def _answer(self, asked: Asked, pending: Pending | None) -> Json:
+        limit = self.config.max_concurrent_questions
+        if len(self._incoming) > limit:
+            raise LimitExceeded(
+                f"more than {limit} questions are open at once; "
+                f"see max_concurrent_questions of server '{self.server}'"
+            )
+        if pending is not None and pending.scope is not None:
+            answer = await pending.scope.question(asked, deferrable=False)
+            if isinstance(answer, LaterAnswer):
+                raise QuestionRefused(f"{asked.method} cannot be answered while the call is open")
+            return answer
+        if self.connection is None:
+            raise QuestionRefused(f"{asked.method} is not served before the handshake is done")
+        return await self._listener.question(self.connection, asked)
+
+    async def _reply(self, response: Json) -> None:
+        try:
+            await self._channel.send(response, None)
+        except CallError as error:
+            log.warning("server %s did not take the answer to its question: %s", self.server, error)
+
+    def _deliver(self, receiver: Callable[..., None], *args: Any) -> None:
+        # A named task boundary: whatever a receiver makes of a server's notification, the
+        # stream it came on carries on, for the other calls on it.
+        try:
+            receiver(*args)
+        except Exception:
+            log.exception("a notification of server %s could not be passed on", self.server)
+
+
+def _with_own_token(params: Json | None, pending: Pending) -> Json | None:
+    """Put our request id in the place of the caller's progress token."""
+    meta = None if params is None else params.get("_meta")
+    if params is None or not isinstance(meta, dict) or "progressToken" not in meta:
+        return params
+    fields = cast("Json", meta)
+    pending.token = fields["progressToken"]
+    return {**params, "_meta": {**fields, "progressToken": pending.id}}
+
+
+async def _pong() -> Json:
+    return {}

@@ -1,0 +1,261 @@
+"""One HTTP endpoint of a server: its connection pool, credentials, limits, and errors in words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
+from http import HTTPStatus
+from typing import Final
+
+import httpx2
+
+from gateway.config.resolved import ServerConfig
+from gateway.errors import CallError, ServerUnavailable
+from gateway.upstream.handshake import as_object
+from gateway.upstream.port import Json
+from gateway.wire import jsonrpc, sse
+
+EVENT_STREAM: Final = "text/event-stream"
+JSON: Final = "application/json"
+ACCEPT: Final = {"accept": f"{JSON}, {EVENT_STREAM}", "content-type": JSON}
+"""The headers of every POST to an MCP endpoint."""
+SESSION_ID: Final = "mcp-session-id"
+LAST_EVENT_ID: Final = "last-event-id"
+PROTOCOL_VERSION: Final = "mcp-protocol-version"
+
+_MAX_REDIRECTS = 5
+_ERROR_BODY = 64 * 1024
+_CONNECT_TIMEOUT = 10.0
+_DRAIN = 1.0
+
+
+class TransportBroken(CallError):
+    """The exchange over HTTP failed after it had begun; `reason` is in words."""
+
+    def __init__(self, server: str, reason: str) -> None:
+        super().__init__(f"the connection to server '{server}' broke: {reason}")
+        self.reason = reason
+
+
+class Unreachable(ServerUnavailable):
+    """No connection to the endpoint could be made at all."""
+
+
+class Rejected(ServerUnavailable):
+    """The server answered with an HTTP status that is not a success, and with no JSON-RPC error."""
+
+    def __init__(self, server: str, reason: str, status: int) -> None:
+        super().__init__(server, reason)
+        self.status = status
+
+
+class Endpoint:
+    """The URL of one server, and a pool of connections that all who `use` it share.
+
+    There is no limit on the time a response takes (calls have limits of their own), only on
+    connecting. Redirects are followed within the origin alone, since headers hold credentials.
+    `max_message_bytes` bounds one body and one event.
+    """
+
+    def __init__(self, config: ServerConfig, max_message_bytes: int) -> None:
+        self.config = config
+        self.max_message_bytes = max_message_bytes
+        self.url = httpx2.URL(config.url)
+        self._client: httpx2.AsyncClient | None = None
+        self._users = 0
+
+    def __repr__(self) -> str:
+        return f"<Endpoint {self.url}, {self._users} users>"
+
+    def acquire(self) -> None:
+        """Keep the pool open until the matching `release`."""
+        if self._client is None:
+            self._client = httpx2.AsyncClient(
+                headers=dict(self.config.headers),
+                timeout=httpx2.Timeout(None, connect=_CONNECT_TIMEOUT),
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30),
+                follow_redirects=False,
+            )
+        self._users += 1
+
+    async def release(self) -> None:
+        """Let go of the pool; the last one closes it."""
+        self._users -= 1
+        if self._users == 0 and self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+    @asynccontextmanager
+    async def open(
+        self,
+        method: str,
+        headers: Mapping[str, str],
+        message: Json | None = None,
+        url: httpx2.URL | None = None,
+    ) -> AsyncGenerator[httpx2.Response]:
+        """Send one request and yield its response with the body still to be read.
+
+        Raises:
+            Unreachable: no connection could be made.
+            TransportBroken: it failed after that.
+        """
+        assert self._client is not None, "acquire() comes first"
+        content = None if message is None else jsonrpc.encode(message)
+        with self._in_words():
+            request = self._client.build_request(
+                method, url or self.url, headers=dict(headers), content=content
+            )
+            response = await self._send(self._client, request)
+        try:
+            yield response
+        finally:
+            with self._in_words():
+                await response.aclose()
+
+    async def body(self, response: httpx2.Response, limit: int | None = None) -> bytes:
+        """Read a whole body; raises CallError if it is larger than `limit` bytes."""
+        limit = limit or self.max_message_bytes
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in self._chunks(response):
+            size += len(chunk)
+            if size > limit:
+                raise self._too_large(f"a body of more than {limit} bytes")
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    async def follow(self, response: httpx2.Response, take: Callable[[sse.Event], bool]) -> bool:
+        """Give each event of a stream to `take` until it returns True; returns whether it did.
+
+        What comes after that is read for a moment more and ignored, so that the connection
+        can be used again. Raises CallError if an event is too large.
+        """
+        reader = sse.Reader(self.max_message_bytes)
+        finished = False
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as grace, aclosing(self._chunks(response)) as chunks:
+                async for chunk in chunks:
+                    for event in () if finished else reader.feed(chunk):
+                        if take(event):
+                            finished = True
+                            grace.reschedule(loop.time() + _DRAIN)
+                            break
+        except sse.EventTooLarge as error:
+            raise self._too_large(str(error)) from error
+        except (TimeoutError, TransportBroken):
+            if not finished:
+                raise
+        return finished
+
+    async def discard(self, response: httpx2.Response) -> None:
+        """Read a body that says nothing, briefly, so that the connection can be used again."""
+        try:
+            async with asyncio.timeout(_DRAIN), aclosing(self._chunks(response)) as chunks:
+                async for _ in chunks:
+                    pass
+        except (TimeoutError, TransportBroken):
+            pass  # the connection is closed instead
+
+    async def rejection(self, response: httpx2.Response) -> tuple[Json | None, Rejected]:
+        """Read a response that is not a success.
+
+        Returns the JSON-RPC error response in its body, if there is one, and the error that
+        says what the status means and what to do.
+        """
+        try:
+            body = await self.body(response, _ERROR_BODY)
+            message = as_object(jsonrpc.decode(body))
+        except (CallError, jsonrpc.Undecodable):
+            message = {}
+        said = message if isinstance(message.get("error"), dict) else None
+        return said, Rejected(self.config.name, self._status_in_words(response), response.status_code)
+
+    def _status_in_words(self, response: httpx2.Response) -> str:
+        status = response.status_code
+        words = (
+            f"{response.request.method} {self.url} was answered with HTTP {status} {_phrase(status)}".strip()
+        )
+        where = f"server '{self.config.name}' in {self.config.source}"
+        if response.next_request is not None:
+            target = response.next_request.url.copy_with(userinfo=b"", query=None, fragment=None)
+            return (
+                f"{words} to {target}, which is not followed; set it as the `url` of {where} if it is meant"
+            )
+        if status in (401, 403):
+            return f"{words}; set `headers` (for example Authorization) of {where}"
+        if status in (404, 405):
+            return f"{words}; check the `url` of {where}, and its `type` (`http` or `sse`)"
+        return words
+
+    async def _send(self, client: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Response:
+        for _ in range(_MAX_REDIRECTS):
+            response = await client.send(request, stream=True)
+            following = response.next_request
+            if following is None or not _stays(request, following):
+                return response
+            await response.aclose()
+            request = following
+        return await client.send(request, stream=True)
+
+    async def _chunks(self, response: httpx2.Response) -> AsyncGenerator[bytes]:
+        with self._in_words():
+            async for chunk in response.aiter_bytes():
+                yield chunk
+
+    @contextmanager
+    def _in_words(self) -> Generator[None]:
+        try:
+            yield
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
+            reason = f"{self.url} cannot be reached: {_reason(error)}"
+            raise Unreachable(self.config.name, reason) from error
+        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
+            raise TransportBroken(self.config.name, _reason(error)) from error
+
+    def _too_large(self, what: str) -> CallError:
+        return CallError(f"server '{self.config.name}' sent {what}; the limit is `limits.max_message_bytes`")
+
+
+def content_type(response: httpx2.Response) -> str:
+    """Return the media type of a response without its parameters, in lower case."""
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def unexpected_type(server: str, method: str, response: httpx2.Response) -> CallError:
+    """Return the error for a response that is neither of the two content types there are."""
+    if response.status_code == HTTPStatus.ACCEPTED:
+        return CallError(f"server '{server}' answered {method} with HTTP 202, which promises no response")
+    return CallError(
+        f"server '{server}' answered {method} with content type '{content_type(response)}', "
+        f"which is neither {JSON} nor {EVENT_STREAM}"
+    )
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _reason(error: BaseException) -> str:
+    """Return the most telling words of an error: those of the system, if they are there."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return str(error) or type(error).__name__
+
+
+def _stays(sent: httpx2.Request, following: httpx2.Request) -> bool:
+    """Whether a redirect keeps method and origin (or upgrades http to https on the default ports)."""
+    here, there = sent.url, following.url
+    if following.method != sent.method or (there.userinfo and there.userinfo != here.userinfo):
+        return False
+    if (here.scheme, here.host, here.port) == (there.scheme, there.host, there.port):
+        return True
+    upgrade = (here.scheme, there.scheme, here.port, there.port) == ("http", "https", None, None)
+    return upgrade and here.host == there.host

@@ -1,0 +1,288 @@
+"""Streamable HTTP of the handshake era: sessions, a GET stream, resumable POST streams (2025-11-25)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+import httpx2
+
+from gateway.errors import CallError, ConnectionLost
+from gateway.upstream.conversation import Conversation, Pending
+from gateway.upstream.handshake import as_object
+from gateway.upstream.http import (
+    ACCEPT,
+    EVENT_STREAM,
+    JSON,
+    LAST_EVENT_ID,
+    PROTOCOL_VERSION,
+    SESSION_ID,
+    Endpoint,
+    TransportBroken,
+    Unreachable,
+    content_type,
+    unexpected_type,
+)
+from gateway.upstream.port import Json
+from gateway.upstream.subscriptions import list_changes
+from gateway.wire import jsonrpc, sse
+
+log = logging.getLogger(__name__)
+
+_RETRY = 1.0
+"""Seconds before a stream is taken up again, unless the server says otherwise."""
+_MAX_RETRY = 30.0
+_RESUMPTIONS = 5
+"""How often in a row a POST stream may be taken up again without bringing anything."""
+_FORGOT = "the server forgot its session"
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """Where a stream stands: the last event seen, and how long to wait before asking for more."""
+
+    last: str | None = None
+    retry: float = _RETRY
+    idle: int = 0
+
+    def note(self, event: sse.Event) -> None:
+        self.idle = 0
+        if event.id:
+            self.last = event.id
+        if event.retry is not None:
+            self.retry = min(event.retry / 1000, _MAX_RETRY)
+
+
+class HandshakeHttpChannel:
+    """Carries each message on a POST of its own, within one session, beside one GET stream."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        endpoint.acquire()
+        self._endpoint = endpoint
+        self._session: str | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._listening = asyncio.Event()
+        self._closing: asyncio.Task[None] | None = None
+        self._conversation: Conversation
+
+    def __repr__(self) -> str:
+        return f"<HandshakeHttpChannel {self._endpoint!r}, {len(self._tasks)} tasks>"
+
+    def start(self, conversation: Conversation) -> None:
+        """Tell where messages go."""
+        self._conversation = conversation
+
+    async def listen(self, capabilities: Json) -> None:
+        """Open the GET stream, and wait a moment until the server has taken it.
+
+        A question that a server asks before that would be lost, since many servers send it there.
+        """
+        self._spawn(asyncio.create_task(self._keep_listening(capabilities)))
+        try:
+            async with asyncio.timeout(_RETRY):
+                await self._listening.wait()
+        except TimeoutError:
+            log.debug("server %s is slow to open its GET stream", self._endpoint.config.name)
+
+    async def send(self, message: Json, pending: Pending | None) -> None:
+        """Start the exchange of a request; POST a notification or response and wait until it is taken."""
+        if pending is None:
+            await self._post(message)
+            return
+        self._conversation.run(pending, self._exchange(message, pending))
+        assert pending.exchange is not None
+        self._spawn(pending.exchange)
+
+    async def abandon(self, pending: Pending) -> None:
+        """POST `notifications/cancelled`, then close the response."""
+        cancelled = {"requestId": pending.id, "reason": "the caller cancelled the request"}
+        task = asyncio.create_task(
+            self._cancel(jsonrpc.notification("notifications/cancelled", cancelled), pending)
+        )
+        self._spawn(task)
+        # Normally a matter of a millisecond; a server that is slow to take it is not waited for.
+        await asyncio.wait({task}, timeout=0.5)
+
+    async def aclose(self) -> None:
+        """Close every stream, end the session and let go of the pool; idempotent."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        tasks = [task for task in self._tasks if not task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=2.0)
+        try:
+            if self._session is not None and self._conversation.why_closed != _FORGOT:
+                async with asyncio.timeout(2.0), self._endpoint.open("DELETE", self._headers()) as response:
+                    log.debug("ending the session was answered with HTTP %d", response.status_code)
+        except (TimeoutError, CallError) as error:
+            log.debug("server %s did not end its session: %s", self._endpoint.config.name, error)
+        finally:
+            await self._endpoint.release()
+
+    def _spawn(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _headers(self, **more: str) -> dict[str, str]:
+        headers = dict(ACCEPT)
+        if self._session is not None:
+            headers[SESSION_ID] = self._session
+        if (connection := self._conversation.connection) is not None:
+            headers[PROTOCOL_VERSION] = connection.hello.protocol_version
+        return {**headers, **more}
+
+    async def _cancel(self, message: Json, pending: Pending) -> None:
+        try:
+            async with asyncio.timeout(5.0):
+                await self._post(message)
+        except (TimeoutError, CallError) as error:
+            log.debug("a cancellation was not taken: %s", error)
+        finally:
+            if pending.exchange is not None:
+                pending.exchange.cancel()
+
+    async def _post(self, message: Json) -> None:
+        """POST what expects no response.
+
+        Raises:
+            CallError: the server did not take it.
+        """
+        async with self._endpoint.open("POST", self._headers(), message) as response:
+            if not response.is_success:
+                await self._refused(response)
+            await self._endpoint.discard(response)
+
+    async def _refused(self, response: httpx2.Response, pending: Pending | None = None) -> None:
+        """Deal with an error status; returns only if the body answered `pending`."""
+        said, error = await self._endpoint.rejection(response)
+        if response.status_code == 404 and self._session is not None and not _unknown_method(said):
+            self._conversation.end(_FORGOT)
+            raise self._conversation.lost()
+        if pending is None or said is None or response.status_code in (401, 403):
+            raise error
+        self._conversation.take(said, pending)
+
+    async def _exchange(self, message: Json, pending: Pending) -> None:
+        cursor = _Cursor()
+        try:
+            await self._ask(message, pending, cursor)
+            while not pending.future.done():
+                await self._resume(pending, cursor)
+        except Unreachable as error:
+            self._conversation.end(error.reason)
+        except TransportBroken as error:
+            raise ConnectionLost(self._conversation.server, error.reason) from error
+
+    async def _ask(self, message: Json, pending: Pending, cursor: _Cursor) -> None:
+        async with self._endpoint.open("POST", self._headers(), message) as response:
+            if not response.is_success:
+                await self._refused(response, pending)
+                return
+            if pending.method == "initialize":
+                self._session = response.headers.get(SESSION_ID)
+            kind = content_type(response)
+            if kind == EVENT_STREAM:
+                await self._follow(response, pending, cursor)
+            elif kind == JSON:
+                self._conversation.take_text(await self._endpoint.body(response), pending)
+                if not pending.future.done():
+                    raise CallError(f"server '{self._conversation.server}' answered without a response")
+            else:
+                raise unexpected_type(self._conversation.server, pending.method, response)
+
+    async def _follow(self, response: httpx2.Response, pending: Pending, cursor: _Cursor) -> None:
+        """Read a request's stream; one that breaks after an event with an id can be taken up again."""
+
+        def take(event: sse.Event) -> bool:
+            cursor.note(event)
+            if event.name == "message" and event.data:
+                self._conversation.take_text(event.data, pending)
+            return pending.future.done()
+
+        try:
+            await self._endpoint.follow(response, take)
+        except TransportBroken:
+            if cursor.last is None:
+                raise
+        if cursor.last is None and not pending.future.done():
+            reason = "the response stream ended without a response"
+            raise ConnectionLost(self._conversation.server, reason)
+
+    async def _resume(self, pending: Pending, cursor: _Cursor) -> None:
+        """Take a request's stream up again by GET, after the pause the server asked for."""
+        cursor.idle += 1
+        if cursor.idle > _RESUMPTIONS or cursor.last is None:
+            reason = f"the response stream broke and could not be resumed in {_RESUMPTIONS} attempts"
+            raise ConnectionLost(self._conversation.server, reason)
+        await asyncio.sleep(cursor.retry)
+        headers = self._headers(**{LAST_EVENT_ID: cursor.last, "accept": EVENT_STREAM})
+        try:
+            async with self._endpoint.open("GET", headers) as response:
+                if not response.is_success or content_type(response) != EVENT_STREAM:
+                    await self._refused(response)
+                await self._follow(response, pending, cursor)
+        except TransportBroken as error:
+            log.debug("resuming a stream of server %s failed: %s", self._conversation.server, error)
+
+    async def _keep_listening(self, capabilities: Json) -> None:
+        """Hold the GET stream open for as long as the connection lives and the server offers it."""
+        cursor = _Cursor()
+        while not self._conversation.closed.is_set():
+            pause = cursor.retry
+            try:
+                more = {"accept": EVENT_STREAM} | ({LAST_EVENT_ID: cursor.last} if cursor.last else {})
+                async with self._endpoint.open("GET", self._headers(**more)) as response:
+                    if not await self._may_listen(response):
+                        return
+                    if self._listening.is_set() and cursor.last is None:
+                        self._assume_changes(capabilities)
+                    self._listening.set()
+                    await self._endpoint.follow(response, lambda event: self._heard(event, cursor))
+            except Unreachable as error:
+                self._conversation.end(error.reason)
+            except CallError as error:
+                cursor.idle += 1
+                pause = min(cursor.retry * 2**cursor.idle, _MAX_RETRY)
+                log.info("the GET stream broke, again in %g s: %s", pause, error)
+            await asyncio.sleep(pause)
+
+    async def _may_listen(self, response: httpx2.Response) -> bool:
+        """Whether the GET stream is open; False if this server will never open it.
+
+        Raises:
+            CallError: not now.
+        """
+        if response.is_success and content_type(response) == EVENT_STREAM:
+            return True
+        said, error = await self._endpoint.rejection(response)
+        if response.status_code == 404 and self._session is not None and not _unknown_method(said):
+            self._conversation.end(_FORGOT)
+        elif response.status_code >= 500:
+            raise error
+        elif response.status_code != 405:
+            # 405 is how a server says that it offers no such stream; anything else is unusual.
+            log.info("there will be no GET stream: %s", error)
+        self._listening.set()
+        return False
+
+    def _heard(self, event: sse.Event, cursor: _Cursor) -> bool:
+        cursor.note(event)
+        if event.name == "message" and event.data:
+            self._conversation.take_text(event.data)
+        return False
+
+    def _assume_changes(self, capabilities: Json) -> None:
+        """A stream that was closed for a while, and cannot be resumed, may have missed any change."""
+        for method in list_changes(capabilities):
+            self._conversation.take(jsonrpc.notification(method))
+
+
+def _unknown_method(said: Json | None) -> bool:
+    """Whether a 404 says that a method is unknown, rather than the session."""
+    return said is not None and as_object(said["error"]).get("code") == jsonrpc.METHOD_NOT_FOUND

@@ -1,0 +1,102 @@
+"""Streamable HTTP of the modern era: stateless, one POST a request (2026-07-28, streamable-http)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx2
+
+from gateway.errors import ConnectionLost
+from gateway.upstream.conversation import Conversation, Pending
+from gateway.upstream.http import (
+    ACCEPT,
+    EVENT_STREAM,
+    JSON,
+    Endpoint,
+    TransportBroken,
+    Unreachable,
+    content_type,
+    unexpected_type,
+)
+from gateway.upstream.port import Json
+from gateway.upstream.tool_headers import ToolHeaders
+from gateway.wire import sse
+
+
+class ModernHttpChannel:
+    """Carries each request on a POST of its own; closing its response cancels it."""
+
+    def __init__(self, endpoint: Endpoint, tools: ToolHeaders) -> None:
+        endpoint.acquire()
+        self._endpoint = endpoint
+        self._tools = tools
+        self._conversation: Conversation | None = None
+        self._exchanges: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<ModernHttpChannel {self._endpoint!r}, {len(self._exchanges)} open>"
+
+    def start(self, conversation: Conversation) -> None:
+        """Tell where responses go."""
+        self._conversation = conversation
+
+    async def send(self, message: Json, pending: Pending | None) -> None:
+        """Start the exchange of a request; this era has nothing else to send."""
+        if pending is None:
+            return
+        assert self._conversation is not None
+        self._conversation.run(pending, self._exchange(self._conversation, message, pending))
+        assert pending.exchange is not None
+        self._exchanges.add(pending.exchange)
+        pending.exchange.add_done_callback(self._exchanges.discard)
+
+    async def abandon(self, pending: Pending) -> None:
+        """Close the response stream, which is the cancellation."""
+        if pending.exchange is not None:
+            pending.exchange.cancel()
+
+    async def aclose(self) -> None:
+        """Close every response and let go of the pool; idempotent."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        exchanges = list(self._exchanges)
+        for exchange in exchanges:
+            exchange.cancel()
+        if exchanges:
+            await asyncio.wait(exchanges, timeout=2.0)
+        await self._endpoint.release()
+
+    async def _exchange(self, conversation: Conversation, message: Json, pending: Pending) -> None:
+        headers = {**ACCEPT, **self._tools.of(message)}
+        try:
+            async with self._endpoint.open("POST", headers, message) as response:
+                await self._read(conversation, response, pending)
+        except Unreachable as error:
+            conversation.end(error.reason)
+        except TransportBroken as error:
+            raise ConnectionLost(conversation.server, error.reason) from error
+
+    async def _read(self, conversation: Conversation, response: httpx2.Response, pending: Pending) -> None:
+        if not response.is_success:
+            said, error = await self._endpoint.rejection(response)
+            if said is None or response.status_code in (401, 403):
+                raise error
+            conversation.take(said, pending)
+            return
+        kind = content_type(response)
+        if kind == EVENT_STREAM:
+            await self._endpoint.follow(response, lambda event: self._take(conversation, event, pending))
+        elif kind == JSON:
+            conversation.take_text(await self._endpoint.body(response), pending)
+        else:
+            raise unexpected_type(conversation.server, pending.method, response)
+
+    @staticmethod
+    def _take(conversation: Conversation, event: sse.Event, pending: Pending) -> bool:
+        if event.name == "message" and event.data:
+            conversation.take_text(event.data, pending)
+        return pending.future.done()
