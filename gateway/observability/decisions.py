@@ -48,7 +48,8 @@ class DecisionLog:
         entry["summary"] = scrub_text(line(decision))
         self._kept.append(entry)
         log = _log.warning if decision.outcome in _TROUBLE else _log.info
-        log(EVENT, **_without_words(entry))
+        # Nested, since a decision's level is not the record's level.
+        log(EVENT, summary=entry["summary"], decision=_without_words(entry))
         _log.debug("decision_detail", id=decision.id, legs=entry["legs"], trail=entry["trail"])
 
     def recent(self, count: int, **filters: str | None) -> list[Json]:
@@ -75,4 +76,5 @@ def _without_words(entry: Json) -> Json:
         leg["attempts"] = [
             {key: value for key, value in attempt.items() if key != "error"} for attempt in leg["attempts"]
         ]
-    return {**{key: value for key, value in entry.items() if key != "trail"}, "legs": legs}
+    shown = {key: value for key, value in entry.items() if key not in ("trail", "summary")}
+    return {**shown, "legs": legs}

@@ -110,8 +110,9 @@ def test_each_decision_is_one_event_without_a_providers_words() -> None:
         log.record(decision(legs=[leg]))
 
     (event,) = [entry for entry in logs if entry["log_level"] != "debug"]
-    assert (event["event"], event["log_level"], event["server"]) == ("decision", "info", "demo")
-    assert event["legs"][0]["attempts"] == [
+    assert (event["event"], event["log_level"]) == ("decision", "info")
+    assert event["decision"]["level"] == "organization"
+    assert event["decision"]["legs"][0]["attempts"] == [
         {"provider": "openai", "model": "m", "seconds": 0.1, "code": "E008"}
     ]
     assert "quoted prompt" not in str(event)

@@ -82,8 +82,9 @@ def test_machines_read_all_of_a_decision(stream: io.StringIO) -> None:
     DecisionLog(1).record(decision(legs=[Leg("client", Outcome.DECLINED, 1.0)]))
 
     (record,) = lines(stream)
-    assert record["event"] == "decision"
-    assert record["legs"][0]["outcome"] == "declined"
+    assert (record["event"], record["level"]) == ("decision", "info")
+    assert record["decision"]["level"] == "organization"
+    assert record["decision"]["legs"][0]["outcome"] == "declined"
 
 
 def test_levels_hold_for_both_libraries_and_chatty_ones_wait_for_debug(stream: io.StringIO) -> None:
