@@ -17,7 +17,7 @@ from gateway.policy.model import Outcome, Route
 Json = dict[str, Any]
 
 MAX_RETRIES: Final = 2
-"""Retries of a call that may lack an answer before its leg has failed."""
+"""Retries of a call without the answer after which the client's leg has failed."""
 _MAX_WORDS: Final = 500
 """Characters of a client's error message that are kept in a reason."""
 
@@ -69,7 +69,7 @@ def available(request: InputRequest) -> Caller:
         return caller
     if not request.deferrable:
         _unavailable("a client of the 2026-07-28 protocol cannot be asked by a handshake-era server yet")
-    if request.asked > MAX_RETRIES:
+    if request.asked >= MAX_RETRIES:
         reason = f"the client retried {request.asked} times without answering"
         raise LegEnded(Outcome.FAILED, reason, code=codes.TIMEOUT)
     return caller

@@ -56,7 +56,7 @@ async def test_a_question_of_no_call_has_no_client() -> None:
 
 
 async def test_a_modern_client_gets_deferrable_questions_with_its_result() -> None:
-    request = scene(caller=FakeCaller(defers=True)).request("elicitation", deferrable=True, asked=2)
+    request = scene(caller=FakeCaller(defers=True)).request("elicitation", deferrable=True, asked=1)
 
     assert await ClientAnswerer().answer(request, ROUTE) is DEFERRED
 
@@ -67,11 +67,11 @@ async def test_capabilities_are_checked_before_a_question_is_deferred() -> None:
     assert (await ended(modern, "elicitation", deferrable=True)).outcome is Outcome.UNAVAILABLE
 
 
-async def test_a_modern_client_that_keeps_retrying_without_an_answer_has_failed() -> None:
-    leg = await ended(FakeCaller(defers=True), "elicitation", deferrable=True, asked=3)
+async def test_a_modern_client_has_failed_after_two_retries_without_the_answer() -> None:
+    leg = await ended(FakeCaller(defers=True), "elicitation", deferrable=True, asked=2)
 
     assert leg.outcome is Outcome.FAILED
-    assert leg.reason == "the client retried 3 times without answering"
+    assert leg.reason == "the client retried 2 times without answering"
 
 
 async def test_a_modern_client_cannot_be_asked_by_a_handshake_server() -> None:
