@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -58,6 +59,8 @@ class Anthropic:
         # The SDK takes most of a second to import: only who uses it waits for it.
         import anthropic
 
+        # At debug level the SDK logs whole requests: prompts do not belong in a log.
+        logging.getLogger("anthropic").setLevel(logging.WARNING)
         self.model = model
         url = base_url or OFFICIAL
         self._peer = Peer(self.name, model, url, api_key_env, api_key)

@@ -13,7 +13,8 @@ class Prompt:
 
     `messages` are SamplingMessage objects as a server sent them (role, and content that is
     one block or a list of blocks: text, image, audio, tool_use, tool_result).
-    `max_tokens` is already bounded by policy. `schema` asks for a JSON object that
+    `max_tokens` is already bounded by policy. `model_preferences` are advice that no provider
+    follows yet: the configured model answers. `schema` asks for a JSON object that
     satisfies this JSON Schema. `tools`/`tool_choice` are the request's own.
     """
 
@@ -83,7 +84,9 @@ class Provider(Protocol):
     model: str
 
     async def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
-        """Answer once, without retrying.
+        """Answer once, without retrying. `timeout` bounds the whole answer in seconds.
+
+        Cancelling the task stops the work: a request's connection is closed, a generation ends.
 
         Raises:
             ProviderError: with its code, and whether trying again may help.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import aclosing
+import logging
+from contextlib import aclosing, suppress
 
 import pytest
 
@@ -75,6 +76,22 @@ async def test_turns_keep_their_order_whether_one_block_or_a_list(dialect: Diale
     assert [flat.index(word) for word in ("one", "two", "three", "four")] == sorted(
         flat.index(word) for word in ("one", "two", "three", "four")
     )
+
+
+@pytest.mark.parametrize("status", [200, 400])
+async def test_neither_prompt_nor_key_is_logged_even_at_debug_level(
+    dialect: Dialect, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with (
+        scripted_http(answer(dialect.said("ok"), status=status)) as server,
+        aclosing(dialect.make(server.url)) as provider,
+    ):
+        with suppress(ProviderError):
+            await provider.complete(prompt(SECRET_WORDS), timeout=5)
+    assert server.requests
+    assert "swordfish" not in caplog.text
+    assert KEY not in caplog.text
 
 
 async def test_a_refused_key_names_its_variable(dialect: Dialect) -> None:
