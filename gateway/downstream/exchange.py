@@ -167,6 +167,11 @@ class Exchange:
             self.outbox.close()
             self.outbox.reachable = False
 
+    @property
+    def streamed(self) -> bool:
+        """Whether an event stream was begun."""
+        return self._streaming is not None
+
     async def run(self, work: Awaitable[tuple[Json | None, int]], on_left: Callable[[], None]) -> None:
         """Await `work`, a response (None: never answered) and its HTTP status, and send it."""
         self._on_left = on_left

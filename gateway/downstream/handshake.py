@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 SESSION_HEADER: Final = "mcp-session-id"
 _GRACE: Final = 30.0
 """Seconds for which a call's stream that broke can be resumed by `Last-Event-ID`."""
+_KEPT: Final = 16
+"""Ended streams of one session that are kept for the grace."""
 _REPLAY: Final = 256
 """Messages of one call's stream that are kept for a client that comes back."""
 
@@ -120,10 +122,11 @@ class HandshakeEndpoint:
         mine[outbox.stream_id] = outbox
         # A broken stream does not cancel a handshake-era call: its client may come back for it.
         await exchange.run(self._work(session, message, outbox, Ticket()), lambda: None)
-        if outbox.reachable:
-            self._forget(session, outbox)
+        if exchange.streamed:
+            # What was written may not have been read: the client can come back for it.
+            self._keep(session, outbox)
         else:
-            asyncio.get_running_loop().call_later(_GRACE, self._forget, session, outbox)
+            self._forget(session, outbox)
 
     async def _work(
         self, session: Session, message: Json, outbox: Outbox, ticket: Ticket
@@ -167,6 +170,12 @@ class HandshakeEndpoint:
             if name == session.general.stream_id:
                 return session.general, int(number)
         return session.general, None
+
+    def _keep(self, session: Session, outbox: Outbox) -> None:
+        asyncio.get_running_loop().call_later(_GRACE, self._forget, session, outbox)
+        ended = [kept for kept in self._streams.get(session.id, {}).values() if kept.closed]
+        for oldest in ended[:-_KEPT]:
+            self._forget(session, oldest)
 
     def _forget(self, session: Session, outbox: Outbox) -> None:
         mine = self._streams.get(session.id)
