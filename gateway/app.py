@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from gateway.answers.factory import build_broker
 from gateway.answers.model import Deferred, InputRequest
-from gateway.calls.model import Asked, Json
+from gateway.calls.model import Asked, ChannelClosed, Identity, Json
 from gateway.calls.relay import Relay
 from gateway.config.resolved import GatewayConfig
 from gateway.downstream.endpoint import Endpoint
@@ -21,7 +21,7 @@ from gateway.downstream.methods import Methods
 from gateway.downstream.modern import ModernEndpoint, ModernServer
 from gateway.downstream.pages import pages
 from gateway.downstream.sealing import Sealer
-from gateway.downstream.session import Session
+from gateway.downstream.session import Session, SessionCaller
 from gateway.downstream.sessions import Sessions
 from gateway.downstream.sse import MESSAGES_PATH, SseEndpoint
 from gateway.downstream.stdio import StdioEndpoint
@@ -37,12 +37,15 @@ from gateway.security.exposure import exposure_problem
 from gateway.security.guard import Guard
 from gateway.security.origins import Origins
 from gateway.upstream.dial import dialer_for
-from gateway.upstream.fleet import Fleet, FleetEvent, ListChanged, ServerStatus
+from gateway.upstream.events import FleetEvent, ListChanged, ServerStatus
+from gateway.upstream.fleet import Fleet
 
 logger = logging.getLogger(__name__)
 
 STOP_GRACE = 2.0
 """Seconds calls in flight have to end by themselves when the gateway stops."""
+_SETTLE = 120.0
+"""Seconds after which the gateway is ready even if a server still starts for the first time."""
 
 
 class Gateway:
@@ -66,7 +69,9 @@ class Gateway:
             config.servers,
             {server.name: dialer_for(server) for server in config.servers},
             config.policy,
+            llm_kinds=[kind for kind, llm in self.llms.items() if llm.available],
             on_unsolicited=self._unsolicited,
+            on_session=self._ask_session,
         )
         self._in_flight = InFlight()
         self._subscriptions = Subscriptions(self.fleet.catalog, self.fleet, config.limits.max_subscriptions)
@@ -83,7 +88,7 @@ class Gateway:
         self._stopping = False
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Gateway]:
+    async def running(self) -> AsyncGenerator[Gateway]:
         """Start the servers and the housekeeping; stop everything on the way out."""
         forget = self.fleet.subscribe(self._fleet_changed)
         try:
@@ -166,7 +171,7 @@ class Gateway:
         return Methods(relay, self.fleet.catalog, limits.page_size)
 
     async def _become_ready(self) -> None:
-        await self.fleet.settled(None)
+        await self.fleet.settled(_SETTLE)
         self._ready.set()
 
     async def _unsolicited(self, server: str, asked: Asked) -> Json:
@@ -175,6 +180,12 @@ class Gateway:
             raise QuestionRefused("a request that belongs to no call cannot wait for a client")
         return answer
 
+    async def _ask_session(self, server: str, identity: Identity, asked: Asked) -> Json:
+        session = self._sessions.tagged(identity)
+        if session is None:
+            raise ChannelClosed(f"the client of this connection to '{server}' is gone")
+        return await SessionCaller(session, session.general).ask(asked.method, asked.params)
+
     def _session_ended(self, session: Session) -> None:
         self.fleet.forget(session.identity)
 
@@ -182,7 +193,7 @@ class Gateway:
         if isinstance(event, ListChanged):
             self._subscriptions.list_changed(event.kind)
         else:
-            key = event.identity.key if event.identity is not None else None
+            key = event.identity.key if event.identity else None
             self._subscriptions.resource_updated(event.server, event.params, key)
 
 

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable
 
+from gateway.calls.model import Identity
 from gateway.config.resolved import Limits
 from gateway.downstream.methods import Methods
 from gateway.downstream.session import Session
@@ -37,6 +38,7 @@ class Sessions:
         self._on_end = on_end
         self._clock = clock
         self._sessions: dict[str, Session] = {}
+        self._by_tag: dict[str, Session] = {}
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -58,6 +60,7 @@ class Sessions:
             secrets.token_urlsafe(32), principal, self._methods, self._in_flight, self._subscriptions
         )
         self._sessions[session.id] = session
+        self._by_tag[session.tag] = session
         self._subscriptions.join(session)
         return session
 
@@ -66,10 +69,15 @@ class Sessions:
         session = self._sessions.get(session_id)
         return session if session is not None and session.identity.principal == principal else None
 
+    def tagged(self, identity: Identity) -> Session | None:
+        """Return the session whose calls carry this identity."""
+        return self._by_tag.get(identity.key)
+
     async def end(self, session: Session, reason: str) -> None:
         """End one session; what the servers hold for it is released."""
         if self._sessions.pop(session.id, None) is None:
             return
+        self._by_tag.pop(session.tag, None)
         await session.end(reason)
         self._on_end(session)
 
