@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 import uvicorn
-import yaml
+from ruamel.yaml import YAML
 
 from gateway.app import Gateway
 from gateway.config.loader import load
@@ -49,7 +49,8 @@ async def running_gateway(
     Yields once every server has been connected or has failed once.
     """
     path = folder / "gateway.yaml"
-    path.write_text(yaml.safe_dump(dict(config)))
+    with path.open("w") as file:
+        YAML(typ="safe").dump(dict(config), file)
     gateway = Gateway(load(path, environ or {}, dotenv_folders=()))
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
