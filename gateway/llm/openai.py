@@ -64,7 +64,7 @@ class OpenAi:
         # The SDK takes most of a second to import: only who uses it waits for it.
         import openai
 
-        # At debug level the SDK logs whole requests: prompts do not belong in a log.
+        # At debug level the first 3.x versions log whole requests: prompts do not belong in a log.
         logging.getLogger("openai").setLevel(logging.WARNING)
         self.model = model
         url = base_url or OFFICIAL

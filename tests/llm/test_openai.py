@@ -227,3 +227,33 @@ async def test_an_exhausted_quota_is_not_worth_a_retry() -> None:
         with pytest.raises(ProviderError, match="OPENAI_API_KEY") as caught:
             await provider.complete(prompt("Hi"), timeout=5)
     assert (caught.value.code, caught.value.retryable) == ("E003", False)
+
+
+@pytest.mark.parametrize(
+    ("resource", "sent"),
+    [
+        ({"mimeType": "image/png", "blob": PNG}, "image_url"),
+        ({"mimeType": "application/pdf", "blob": "AA=="}, None),
+    ],
+)
+async def test_a_binary_resource_of_a_result_is_an_image_or_refused_by_name(
+    resource: dict[str, Any], sent: str | None
+) -> None:
+    part = {"type": "resource", "resource": {"uri": "file:///a", **resource}}
+    asked = prompt(user({"type": "tool_result", "toolUseId": "c1", "content": [part]}))
+    if sent is None:
+        with pytest.raises(ProviderError, match="application/pdf"):
+            await exchange(asked)
+        return
+    server, _ = await exchange(asked)
+    assert server.last.json["messages"][1]["content"][0]["type"] == sent
+
+
+async def test_an_answer_in_parts_is_joined() -> None:
+    reply = openai_said(None)
+    reply["choices"][0]["message"]["content"] = [
+        {"type": "text", "text": "one "},
+        {"type": "text", "text": "two"},
+    ]
+    _, done = await exchange(prompt("Hi"), reply)
+    assert done.content == text("one two")
