@@ -57,8 +57,9 @@ def load(
     folders = (Path(), path.parent) if dotenv_folders is None else dotenv_folders
     loading = _Loading(with_dotenv(environ, folders))
     config = loading.run(path, overrides or {})
-    if loading.report.problems or config is None:
-        raise ConfigurationError(loading.problems())
+    problems = loading.report.all_problems(loading.used)
+    if problems or config is None:
+        raise ConfigurationError(problems)
     return config
 
 
@@ -109,18 +110,13 @@ class _Loading:
             tools=tools,
         )
 
-    def problems(self) -> list[Problem]:
-        """Return all problems; a prefixed variable that a file uses in ``${…}`` is no bad override."""
-        used = {f"${name}" for name in self.used}
-        return [problem for problem in self.report.problems if problem.file not in used]
-
     def read(self, path: Path) -> Document | None:
         document = read(path)
         if isinstance(document, Problem):
             self.report.problems.append(document)
             return None
         problems, used = expand(document, self.environ)
-        self.report.problems.extend(problems)
+        self.report.unread(problems)
         self.used |= used
         return document
 

@@ -61,23 +61,14 @@ def _override(document: Document, name: str, text: str, known_keys: KnownKeys) -
     except ValueError as error:
         return Problem(f"${name}", "", f"the value is not valid YAML: {error}", "quote it, or correct it")
     key: Key = ()
-    current: Any = document.data
-    parts = name.removeprefix(PREFIX).split("__")
-    for position, part in enumerate(parts):
+    for part in name.removeprefix(PREFIX).split("__"):
         known = known_keys(key)
-        step = None if known is None else _step(current, part, known)
+        step = None if known is None else _step(get(document.data, key), part, known)
         if step is None:
             where = dotted((*key, part.lower()))
             return Problem(f"${name}", where, "is not a key", suggest(part.lower(), known or ()))
         key = (*key, step)
-        if position == len(parts) - 1:
-            current[step] = value
-        elif isinstance(step, int):
-            current = current[step]
-        else:
-            if not isinstance(current.get(step), dict | list):
-                current[step] = {}
-            current = current[step]
+    put(document.data, key, value)
     document.origins[key] = f"${name}"
     return None
 
@@ -87,7 +78,7 @@ def _step(current: Any, part: str, known: Sequence[str]) -> str | int | None:
     if isinstance(current, list):
         items = cast("list[Any]", current)
         return int(part) if part.isdigit() and int(part) < len(items) else None
-    present = [str(name) for name in cast("dict[str, Any]", current)]
+    present = list(cast("dict[str, Any]", current)) if isinstance(current, dict) else []
     for candidate in (*known, *present):
         if _plain(candidate) == _plain(part):
             return candidate
@@ -131,23 +122,27 @@ def _mcp_places(data: dict[str, Any], setting: str) -> Iterable[Key]:
         if setting == "max_retry_attempts":
             yield (kind, setting)
             routing: Key = ("external_mcp", "external_routing", kind)
-            if isinstance(_get(data, (*routing, setting)), int | str):
+            if isinstance(get(data, (*routing, setting)), int | str):
                 yield (*routing, setting)
             continue
-        if isinstance(_get(data, (kind, "llm_config")), dict):
+        if isinstance(get(data, (kind, "llm_config")), dict):
             yield (kind, "llm_config", setting)
-        chain = _get(data, (kind, "llm_configs"))
+        chain = get(data, (kind, "llm_configs"))
         if isinstance(chain, list):
             for index, entry in enumerate(cast("list[Any]", chain)):
                 if isinstance(entry, dict):
                     yield (kind, "llm_configs", index, setting)
 
 
-def _get(data: Any, key: Key) -> Any:
+def get(data: Any, key: Key) -> Any:
+    """Return what stands at a place, None where nothing does."""
     for part in key:
-        if not isinstance(data, dict):
+        if isinstance(data, dict):
+            data = cast("dict[Any, Any]", data).get(part)
+        elif isinstance(data, list) and isinstance(part, int):
+            data = cast("list[Any]", data)[part]
+        else:
             return None
-        data = cast("dict[Any, Any]", data).get(part)
     return data
 
 

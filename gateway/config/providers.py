@@ -93,7 +93,7 @@ def _check_provider(key: Key, llm: RawLlm, path: Path | None, document: Document
     """Refuse what the named provider has no use for, and what it lacks."""
     local = llm.provider == "local"
     if llm.model is None and not local:
-        report.problem(document, key, "the key 'model' is missing", "add `model:` with the model's name")
+        report.lack(document, key, "the key 'model' is missing", "add `model:` with the model's name")
     for name in ("base_url", "api_key_env") if local else ("model_path",):
         if getattr(llm, name) is not None:
             message = f"has no meaning for provider {llm.provider}"
@@ -140,13 +140,13 @@ def build_keys(
         return ()
     if not auth.keys:
         fix = "list keys as {principal, key_env}, or remove the `auth` block"
-        report.problem(document, ("auth",), "has no keys, so nobody could connect", fix)
+        report.lack(document, ("auth",), "has no keys, so nobody could connect", fix)
     keys: dict[str, ApiKey] = {}
     for index, raw in enumerate(auth.keys):
         at: Key = ("auth", "keys", index)
         if (raw.key_env is None) == (raw.sha256 is None):
             fix = "write `key_env` or `sha256`"
-            report.problem(document, at, "needs exactly one of `key_env` and `sha256`", fix)
+            report.lack(document, at, "needs exactly one of `key_env` and `sha256`", fix)
             continue
         digest = (raw.sha256 or "").lower()
         if raw.key_env is not None:

@@ -98,6 +98,8 @@ class RawLimits(Raw):
     """Open GET streams of one session."""
     max_subscriptions: Count = _LIMITS.max_subscriptions
     """Resource subscriptions of one client."""
+    page_size: Count = _LIMITS.page_size
+    """Entries of one page of a merged listing."""
 
 
 class RawLogging(Raw):

@@ -16,10 +16,35 @@ class Report:
     problems: list[Problem] = field(default_factory=list[Problem])
     warnings: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
+    _unread: list[Problem] = field(default_factory=list[Problem])
+
+    def unread(self, problems: list[Problem]) -> None:
+        """Record values that could not be expanded: whatever else is wrong with them follows from it."""
+        self._unread.extend(problems)
+
+    def all_problems(self, overrides_used: set[str]) -> list[Problem]:
+        """Return all problems.
+
+        `overrides_used` are variables that some file uses in ``${…}``: such a one is no bad override.
+        """
+        places = {(problem.file, problem.path) for problem in self._unread}
+        used = {f"${name}" for name in overrides_used}
+        others = (p for p in self.problems if (p.file, p.path) not in places and p.file not in used)
+        return [*self._unread, *others]
 
     def problem(self, document: Document, key: Key, message: str, fix: str = "") -> None:
         """Record an error with the value at `key`."""
         self.problems.append(document.problem(key, message, fix))
+
+    def lack(self, document: Document, key: Key, message: str, fix: str = "") -> None:
+        """Record that something is missing at `key`, unless it may be there but unreadable.
+
+        A misspelt key beneath has been reported already; that nothing was found follows from it.
+        """
+        lack = document.problem(key, message, fix)
+        below = (f"{lack.path}.", f"{lack.path}[")
+        if not any(p.file == lack.file and p.path.startswith(below) for p in (*self._unread, *self.problems)):
+            self.problems.append(lack)
 
     def warning(self, document: Document, key: Key, message: str, fix: str = "") -> None:
         """Record something that will not do what its writer seems to expect."""

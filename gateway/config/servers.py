@@ -148,7 +148,7 @@ def _transport(entry: Entry, report: Report) -> TransportWord | None:
         report.problem(document, key, "has both a `command` and a `url`", "keep one of the two")
         return None
     if not raw.command and not given:
-        report.problem(document, key, "has neither a `command` nor a `url`", _SUPPORTED)
+        report.lack(document, key, "has neither a `command` nor a `url`", _SUPPORTED)
         return None
     transport = TRANSPORTS[word]
     if (transport == "stdio") != bool(raw.command):
