@@ -61,6 +61,10 @@ class _Expander:
             message = f"'{match[0]}' does not name a variable"
             self.problems.append(self.document.problem(key, message, "write ${NAME} or ${NAME:-default}"))
             return ""
+        if default and "${" in default:
+            message = f"the default of {name} holds another variable, which is not expanded"
+            self.problems.append(self.document.problem(key, message, f"set {name}, or write a plain default"))
+            return ""
         self.used.add(name)
         found = self.environ.get(name)
         if found or (found is not None and default is None):

@@ -42,6 +42,7 @@ class TestVariables:
 
     def test_must_be_names(self, folder):
         assert "does not name a variable" in folder.problem("state_keys_env: '${a b}'\n").message
+        assert "not expanded" in folder.problem("state_keys_env: '${A:-${B}}'\n", A="x").message
 
 
 class TestOverrides:
