@@ -1,0 +1,443 @@
+"""Lanes at work: who shares a connection, who waits, who is evicted, and what a death costs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.errors import ConnectionLost, PeerError, QuestionRefused, ServerBusy, ServerUnavailable
+from gateway.policy.model import Strategy
+from tests.upstream.fleet_fakes import (
+    ASKABLE,
+    FakeServer,
+    HeldClock,
+    begin,
+    kind_policy,
+    policy,
+    running,
+    session,
+    stateless,
+    turns,
+)
+
+NOTHING = frozenset()
+
+
+async def test_each_session_has_a_lane_of_its_own_and_all_its_calls_use_it() -> None:
+    server = FakeServer("s")
+    async with running(server) as fleet:
+        ann, bob = session("ann"), session("bob")
+        for caller in (ann, bob, ann):
+            await begin(fleet, "s", caller)
+        first, bobs, second = server.calls
+        assert first.connection is second.connection
+        assert bobs.connection is not first.connection
+        assert len(server.live) == 3  # with the control lane
+        assert server.live[1].profile == ASKABLE
+        for sent in (first, bobs, second):
+            await sent.result()
+        assert len(server.live) == 3
+
+
+async def test_shared_lanes_pass_from_one_client_to_the_next_but_never_mix() -> None:
+    server = FakeServer("s")
+    async with running(server, isolation="shared", max_lanes=1) as fleet:
+        ann = await begin(fleet, "s", session("ann"))
+        bob = await begin(fleet, "s", session("bob"))
+        assert len(server.calls) == 1
+        assert bob.waiting
+        await server.calls[0].result()
+        assert ann.task.done()
+        assert len(server.calls) == 1
+        assert len(server.connections) == 2
+        await server.calls[0].result()
+        await bob.task
+
+
+async def test_clients_whom_nobody_can_ask_share_the_control_lane() -> None:
+    server = FakeServer("s")
+    async with running(server, isolation="shared") as fleet:
+        await begin(fleet, "s", session("ann", NOTHING))
+        await begin(fleet, "s", session("bob", NOTHING))
+        assert len(server.calls) == 2
+        assert len(server.connections) == 1
+
+
+async def test_a_modern_server_carries_everybody_of_one_profile_on_one_connection() -> None:
+    server = FakeServer("s", era="modern")
+    async with running(server, max_lanes=2) as fleet:
+        for name in ("ann", "bob", "eve"):
+            await begin(fleet, "s", session(name))
+        await begin(fleet, "s", stateless("dan", NOTHING))
+        connections = [sent.connection for sent in server.calls]
+        assert len(set(connections[:3])) == 1
+        assert connections[3] is server.control
+
+
+async def test_isolation_call_opens_a_connection_for_each_call_and_closes_it() -> None:
+    server = FakeServer("s")
+    async with running(server, isolation="call") as fleet:
+        await begin(fleet, "s", session("ann"))
+        await begin(fleet, "s", session("ann"))
+        first, second = server.calls
+        assert first.connection is not second.connection
+        await first.result()
+        assert first.connection.closed.is_set()
+        assert not second.connection.closed.is_set()
+
+
+async def test_waiting_is_fair() -> None:
+    server = FakeServer("s")
+    async with running(server, isolation="shared", max_lanes=1) as fleet:
+        await begin(fleet, "s", session("ann"))
+        bob = await begin(fleet, "s", session("bob"))
+        again = await begin(fleet, "s", session("ann"))  # could share Ann's lane, and must not
+        assert [sent.scope.name for sent in server.calls] == ["ann"]
+        await server.calls[0].result()
+        assert [sent.scope.name for sent in server.calls] == ["bob"]
+        await server.calls[0].result()
+        assert not bob.waiting
+        assert [sent.scope.name for sent in server.calls] == ["ann"]
+        await server.calls[0].result()
+        await again.task
+
+
+async def test_a_call_that_gets_no_lane_in_time_is_told_which_setting_to_raise() -> None:
+    server, clock = FakeServer("s"), HeldClock()
+    async with running(server, clock=clock, max_lanes=1, timeout=10.0, lane_idle_seconds=60.0) as fleet:
+        await begin(fleet, "s", session("ann"))
+        bob = await begin(fleet, "s", session("bob"))
+        await clock.pass_by(8.9)
+        assert bob.waiting
+        await clock.pass_by(0.2)
+        with pytest.raises(ServerBusy, match=r"'s' is busy.*max_lanes of the server \(servers.yaml"):
+            await bob.task
+        assert "0 waiting" in repr(fleet)
+
+
+async def test_an_idle_sessions_lane_is_closed_only_for_one_who_waits(caplog) -> None:
+    server, clock = FakeServer("s"), HeldClock()
+    async with running(server, clock=clock, max_lanes=1, timeout=600.0, lane_idle_seconds=60.0) as fleet:
+        await begin(fleet, "s", session("ann"))
+        anns = server.calls[0]
+        await anns.result()
+        await clock.pass_by(50.0)
+        bob = await begin(fleet, "s", session("bob"))
+        assert bob.waiting
+        assert not server.calls
+        await clock.pass_by(10.0)
+        assert anns.connection.closed.is_set()
+        assert [sent.scope.name for sent in server.calls] == ["bob"]
+        assert "closing the idle lane of client 'ann'" in caplog.text
+        await server.calls[0].result()
+        await clock.pass_by(5000.0)
+        assert len(server.live) == 2
+
+
+async def test_surplus_lanes_that_are_no_ones_close_when_idle() -> None:
+    server, clock = FakeServer("s"), HeldClock()
+    async with running(server, clock=clock, isolation="shared", lane_idle_seconds=60.0) as fleet:
+        await begin(fleet, "s", session("ann"))
+        await server.calls[0].result()
+        await clock.pass_by(59.0)
+        assert len(server.live) == 2
+        await clock.pass_by(1.0)
+        assert len(server.live) == 1
+
+
+async def test_a_session_that_ends_takes_its_lane_and_its_waiting_calls_with_it() -> None:
+    server = FakeServer("s")
+    async with running(server, max_lanes=1) as fleet:
+        ann, bob = session("ann"), session("bob")
+        await begin(fleet, "s", ann)
+        waiting = await begin(fleet, "s", bob)
+        fleet.forget(bob.identity)
+        await turns()
+        with pytest.raises(ServerUnavailable, match="session has ended"):
+            await waiting.task
+        anns = server.calls[0]
+        fleet.forget(ann.identity)
+        await turns()
+        assert anns.connection.closed.is_set()
+        assert len(server.live) == 1
+
+
+async def test_cancelling_a_call_that_waits_or_dials_leaves_nothing_behind() -> None:
+    server = FakeServer("s")
+    async with running(server, max_lanes=1) as fleet:
+        server.gate.clear()
+        ann = await begin(fleet, "s", session("ann"))
+        bob = await begin(fleet, "s", session("bob"))
+        ann.task.cancel()
+        await turns()
+        assert len(server.dialed) == 3  # the control lane, Ann's, and now Bob's in her place
+        bob.task.cancel()
+        await turns()
+        server.gate.set()
+        await turns()
+        assert len(server.live) == 1
+        assert fleet.status()[0].lanes == 0
+
+
+async def test_a_lane_that_cannot_be_opened_says_why_and_makes_room() -> None:
+    server = FakeServer("s")
+    async with running(server, max_lanes=1) as fleet:
+        server.refuse = "command 'x' not found"
+        for name in ("ann", "bob"):
+            failed = await begin(fleet, "s", session(name))
+            with pytest.raises(ServerUnavailable, match="'s' is unavailable: command 'x' not found"):
+                await failed.task
+        server.refuse = None
+        await begin(fleet, "s", session("eve"))
+        assert len(server.calls) == 1
+
+
+async def test_a_defect_while_dialing_ends_the_call_and_nothing_else(caplog) -> None:
+    server = FakeServer("s")
+    async with running(server) as fleet:
+        server.broken = ZeroDivisionError("oops")
+        failed = await begin(fleet, "s", session("ann"))
+        with pytest.raises(ServerUnavailable):
+            await failed.task
+        assert "ZeroDivisionError" in caplog.text
+        server.broken = None
+        await begin(fleet, "s", session("ann"))
+        assert len(server.calls) == 1
+
+
+async def test_a_connection_that_dies_fails_its_own_calls_and_lets_those_that_wait_try() -> None:
+    server = FakeServer("s")
+    async with running(server, isolation="shared", max_lanes=1) as fleet:
+        ann = await begin(fleet, "s", session("ann"))
+        bob = await begin(fleet, "s", session("bob"))
+        server.calls[0].connection.die("exit status 9")
+        await turns()
+        with pytest.raises(ConnectionLost, match="exit status 9"):
+            await ann.task
+        assert [sent.scope.name for sent in server.calls] == ["bob"]
+        await server.calls[0].result({"ok": True})
+        assert await bob.task == {"ok": True}
+
+
+async def test_a_session_is_served_on_its_own_lane_while_the_supervisor_reconnects() -> None:
+    server = FakeServer("s")
+    async with running(server) as fleet:
+        await begin(fleet, "s", session("ann"))
+        await server.calls[0].result()
+        server.refuse = "connection refused"
+        server.control.die("gone")
+        await turns()
+        assert fleet.status()[0].state == "down"
+        await begin(fleet, "s", session("ann"))
+        assert len(server.calls) == 1
+        other = await begin(fleet, "s", session("bob"))
+        with pytest.raises(ServerUnavailable, match="gone"):
+            await other.task
+
+
+async def test_a_server_that_changes_its_era_behind_our_back_is_not_misread() -> None:
+    server = FakeServer("s")
+    async with running(server) as fleet:
+        server.era = "modern"
+        call = await begin(fleet, "s", session("ann"))
+        with pytest.raises(ServerUnavailable, match="changed its protocol era"):
+            await call.task
+        assert len(server.live) == 1
+
+
+async def test_a_question_without_a_call_goes_to_the_oldest_call_of_its_lane() -> None:
+    server = FakeServer("s")
+    async with running(server) as fleet:
+        first = await begin(fleet, "s", session("ann"))
+        second = await begin(fleet, "s", session("ann"))
+        other = await begin(fleet, "s", session("bob"))
+        answer = await server.calls[0].connection.ask(message="sure?")
+        assert answer == {"answered by": "ann"}
+        assert [len(calling.scope.asked) for calling in (first, second, other)] == [1, 0, 0]
+
+
+async def test_an_open_question_moves_to_the_next_call_when_its_own_ends() -> None:
+    server = FakeServer("s")
+    async with running(server) as fleet:
+        first = await begin(fleet, "s", session("ann"))
+        second = await begin(fleet, "s", session("ann"))
+        first.scope.gate.clear()
+        question = asyncio.create_task(server.calls[0].connection.ask())
+        await turns()
+        await server.calls[0].result()
+        assert len(first.scope.withdrawn) == 1
+        assert await question == {"answered by": "ann"}
+        assert len(second.scope.asked) == 1
+
+
+async def test_an_open_question_is_refused_when_no_call_is_left_for_it() -> None:
+    server = FakeServer("s")
+    async with running(server, isolation="shared", max_lanes=1) as fleet:
+        first = await begin(fleet, "s", session("ann"))
+        other = await begin(fleet, "s", session("bob"))
+        first.scope.gate.clear()
+        question = asyncio.create_task(server.calls[0].connection.ask())
+        await turns()
+        await server.calls[0].result()
+        with pytest.raises(QuestionRefused, match="has ended"):
+            await question
+        assert not other.scope.asked
+        # The server left a question open when it answered: what it asks later may be Ann's too.
+        assert server.calls[0].connection is not server.connections[1]
+
+
+async def test_withdrawing_a_question_is_not_taken_for_the_end_of_the_call() -> None:
+    server = FakeServer("s")
+    async with running(server) as fleet:
+        first = await begin(fleet, "s", session("ann"))
+        second = await begin(fleet, "s", session("ann"))
+        first.scope.gate.clear()
+        question = asyncio.create_task(server.calls[0].connection.ask())
+        await turns()
+        question.cancel()
+        await turns()
+        assert question.cancelled()
+        assert len(first.scope.withdrawn) == 1
+        assert not second.scope.asked
+
+
+async def test_an_abandoned_call_binds_its_lane_to_its_client() -> None:
+    server = FakeServer("s")
+    async with running(server, isolation="shared", max_lanes=2) as fleet:
+        ann = await begin(fleet, "s", session("ann"))
+        abandoned = server.calls[0]
+        ann.task.cancel()
+        await turns()
+        bob = await begin(fleet, "s", session("bob"))
+        assert server.calls[0].connection is not abandoned.connection
+        # The server goes on with Ann's call and asks: nobody is there for it, and Bob is not asked.
+        with pytest.raises(QuestionRefused):
+            await abandoned.connection.ask()
+        assert not bob.scope.asked
+        await begin(fleet, "s", session("ann"))
+        assert server.calls[1].connection is abandoned.connection
+
+
+async def test_a_servers_error_is_an_answer_and_binds_nothing() -> None:
+    server = FakeServer("s")
+    async with running(server, isolation="shared", max_lanes=1) as fleet:
+        ann = await begin(fleet, "s", session("ann"))
+        first = server.calls[0]
+        first.reply.set_exception(PeerError(-32000, "no"))
+        await turns()
+        with pytest.raises(PeerError):
+            await ann.task
+        await begin(fleet, "s", session("bob"))
+        assert server.calls[0].connection is first.connection
+
+
+async def test_what_was_not_declared_is_refused_before_anybody_is_asked() -> None:
+    server = FakeServer("s")
+    async with running(server) as fleet:
+        calling = await begin(fleet, "s", session("ann", frozenset({"sampling"})))
+        connection = server.calls[0].connection
+        for method, params in (
+            ("elicitation/create", {}),
+            ("elicitation/create", {"mode": "url"}),
+            ("roots/list", {}),
+        ):
+            with pytest.raises(QuestionRefused, match="was not declared to server 's'"):
+                await connection.ask(method, **params)
+        await connection.ask("sampling/createMessage")
+        assert len(calling.scope.asked) == 1
+
+
+async def test_a_modern_server_may_not_ask_out_of_turn() -> None:
+    server = FakeServer("s", era="modern")
+    async with running(server) as fleet:
+        calling = await begin(fleet, "s", session("ann"))
+        with pytest.raises(QuestionRefused, match="only in a call's result"):
+            await server.calls[0].connection.ask()
+        assert not calling.scope.asked
+
+
+async def test_an_answer_that_only_comes_later_is_refused_where_the_server_waits() -> None:
+    server = FakeServer("s")
+    async with running(server) as fleet:
+        calling = await begin(fleet, "s", session("ann"))
+        calling.scope.later = True
+        with pytest.raises(QuestionRefused):
+            await server.calls[0].connection.ask()
+
+
+async def test_a_question_outside_any_call_is_the_owners_to_answer() -> None:
+    asked = []
+
+    async def answer(server, question):
+        asked.append((server, question.method))
+        return {"model": "ours"}
+
+    server = FakeServer("s")
+    rules = policy(sampling=Strategy.LLM)
+    async with running(server, rules=rules, on_unsolicited=answer):
+        assert await server.control.ask("sampling/createMessage") == {"model": "ours"}
+        assert asked == [("s", "sampling/createMessage")]
+        with pytest.raises(QuestionRefused):
+            await server.control.ask("elicitation/create")
+
+
+async def test_roots_asked_outside_a_call_are_the_sessions() -> None:
+    asked = []
+
+    async def ask_session(server, identity, question):
+        asked.append((server, identity.key, question.method))
+        return {"roots": [{"uri": "file:///ann"}]}
+
+    server = FakeServer("s")
+    async with running(server, on_session=ask_session) as fleet:
+        await begin(fleet, "s", session("ann", frozenset({"roots"})))
+        connection = server.calls[0].connection
+        await server.calls[0].result()
+        assert await connection.ask("roots/list") == {"roots": [{"uri": "file:///ann"}]}
+        assert asked == [("s", "ann", "roots/list")]
+
+
+async def test_roots_asked_while_the_gateway_lists_for_a_client_are_that_clients() -> None:
+    server = FakeServer("s")
+    ann = session("ann", frozenset({"roots"}))
+    async with running(server) as fleet:
+        server.held.add("tools/list")
+        viewing = asyncio.create_task(fleet.catalog.view(ann))
+        await turns()
+        assert await server.live[1].ask("roots/list") == {"roots": []}
+        assert [question.method for question in ann.asked] == ["roots/list"]
+        viewing.cancel()
+
+
+async def test_log_messages_reach_the_only_client_a_lane_ever_had_and_no_other(caplog) -> None:
+    caplog.set_level("INFO")
+    server = FakeServer("s")
+    async with running(server, isolation="shared", max_lanes=1) as fleet:
+        ann = await begin(fleet, "s", session("ann"))
+        connection = server.calls[0].connection
+        connection.tell("notifications/message", {"level": "info", "data": "for ann"})
+        assert [params["data"] for _, params in ann.scope.heard] == ["for ann"]
+        await server.calls[0].result()
+        bob = await begin(fleet, "s", session("bob"))
+        assert server.calls[0].connection is connection
+        # It may be a late word about Ann's call.
+        connection.tell("notifications/message", {"level": "info", "data": "about ann"})
+        connection.tell("notifications/progress", {"progressToken": 1, "progress": 1})
+        assert not bob.scope.heard
+        assert "about ann" in caplog.text
+
+
+async def test_tools_with_routes_of_their_own_do_not_share_a_lane() -> None:
+    server = FakeServer("s")
+    rules = policy(elicitation=kind_policy(Strategy.CLIENT, tools={"s__own": Strategy.LLM}))
+    async with running(server, rules=rules, isolation="shared") as fleet:
+        ann = session("ann", ASKABLE)
+        await begin(fleet, "s", ann, "tool")
+        await begin(fleet, "s", ann, "own")
+        await begin(fleet, "s", ann, "other")
+        one, own, other = (
+            next(s for s in server.calls if s.params["name"] == n) for n in ("tool", "own", "other")
+        )
+        assert one.connection is other.connection
+        assert own.connection is not one.connection
