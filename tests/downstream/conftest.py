@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -11,6 +10,7 @@ import uvicorn
 
 from gateway.config.resolved import ApiKey, Http, Limits
 from tests.support.front import Front, build_front
+from tests.support.listening import free_port_socket
 
 StartFront = Callable[..., Awaitable[Front]]
 
@@ -24,7 +24,7 @@ async def start_front() -> AsyncIterator[StartFront]:
     ) -> Front:
         limits, http = limits or Limits(), http or Http()
         front, app = build_front(limits, http, keys)
-        listener = socket.create_server(("127.0.0.1", 0))
+        listener = free_port_socket()
         front.base = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server = uvicorn.Server(
             uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ruamel.yaml import YAML
 
 from gateway.app import Gateway
 from gateway.config.loader import load
+from tests.support.listening import free_port_socket
 
 
 @dataclass
@@ -52,7 +52,7 @@ async def running_gateway(
     with path.open("w") as file:
         YAML(typ="safe").dump(dict(config), file)
     gateway = Gateway(load(path, environ or {}, dotenv_folders=()))
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = free_port_socket()
     server = uvicorn.Server(
         uvicorn.Config(gateway.app, log_config=None, lifespan="on", timeout_graceful_shutdown=3)
     )
