@@ -140,7 +140,8 @@ class Conversation:
         except asyncio.CancelledError:
             if quiet and pending.exchange is not None:
                 pending.exchange.cancel()
-            elif not future.done() and not quiet:
+            elif not quiet and (not future.done() or future.cancelled()):
+                # Cancelling the task has cancelled the future it waited for; a response settles it.
                 await self._channel.abandon(pending)
             raise
         finally:
@@ -242,8 +243,9 @@ class Conversation:
         log.log(level, "server %s sent %s; skipped: %s", self.server, what, reprlib.repr(shown))
 
     def _response(self, message: Json, pending: Pending | None) -> None:
-        if pending is not None:
-            # The stream says which request this answers, even where an error's id is null.
+        if pending is not None and "error" in message and str(message.get("id")) not in self._pending:
+            # The stream says which request this answers; the error of one that the server
+            # could not read carries no id, or one of its own making.
             message = {**message, "id": pending.id}
         if not self._outgoing.resolve(message):
             # An error without an id says that the server could not read something of ours.

@@ -24,6 +24,8 @@ EXIT_GRACE = 2.0
 """Seconds a server has to exit once its standard input is closed, and again after SIGTERM."""
 
 _POLL = 0.02
+_LAST_WORDS = 1.0
+"""Seconds to wait for the exit status and the rest of standard error, once the output has ended."""
 _LAST_LINES = 3
 _LINE_SHOWN = 2000
 _LINES_PER_SECOND = 200
@@ -39,10 +41,6 @@ class _Watched(asyncio.subprocess.SubprocessStreamProtocol):
 
     def process_exited(self) -> None:
         super().process_exited()
-        self.exited.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
         self.exited.set()
 
 
@@ -103,7 +101,7 @@ class ServerProcess:
     async def how_it_ended(self) -> str:
         """Say in words how the process ended, with its last lines of standard error."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.25):
+            async with asyncio.timeout(_LAST_WORDS):
                 await self.exited.wait()
                 await asyncio.shield(self._errors)
         status = self._transport.get_returncode()

@@ -103,6 +103,15 @@ class StdioChannel:
             output.cancel()
             exited.cancel()
             self._stop()
+        await self._discard()
+
+    async def _discard(self) -> None:
+        """Read on while the process is being stopped: one that is stuck writing does not see its input end."""
+        try:
+            while await self.process.stdout.read(_CHUNK):
+                pass
+        except OSError as error:
+            log.debug("server %s: %s", self.process.name, error)
 
     async def _read_lines(self, conversation: Conversation) -> str | None:
         """Dispatch lines until the end of the stream; returns why it stopped before that, if it did."""
