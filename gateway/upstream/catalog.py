@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
@@ -25,6 +25,9 @@ from gateway.upstream.index import Index, Member, Owned, build
 from gateway.upstream.unit import Unit
 
 logger = logging.getLogger(__name__)
+
+_LOOKED_AT: Final = 500
+"""Names that a misspelt one is compared with: comparing costs time, and anybody can misspell."""
 
 _URI_METHODS: Final = frozenset({"resources/read", "resources/subscribe", "resources/unsubscribe"})
 
@@ -102,13 +105,7 @@ class Catalog:
     async def view(self, caller: Caller) -> View:
         """Return the merged listing for a caller; the module's docstring says when this waits."""
         await self._started()
-        await asyncio.gather(
-            *(
-                unit.listings.refresh(unit.declared(caller), caller)
-                for unit in self._units.values()
-                if unit.up
-            )
-        )
+        await self._refresh(self._units.values(), caller)
         key = _key(caller)
         if key not in self._views:
             index = self._index(caller)
@@ -221,17 +218,24 @@ class Catalog:
         else:
             await self._started()
         asked = named or [unit for unit in self._units.values() if not unit.config.prefix]
-        await asyncio.gather(
-            *(unit.listings.refresh(unit.declared(caller), caller) for unit in asked if unit.up)
-        )
+        await self._refresh(asked, caller)
         return named
+
+    async def _refresh(self, units: Iterable[Unit], caller: Caller) -> None:
+        """Have connected servers list what is not at hand, all at once."""
+        due = [
+            (unit, profile)
+            for unit in units
+            if unit.up and not unit.listings.fresh(profile := unit.declared(caller))
+        ]
+        await asyncio.gather(*(unit.listings.refresh(profile, caller) for unit, profile in due))
 
     def _unknown(self, what: str, name: str, caller: Caller) -> UnknownTarget:
         index = self._index(caller)
         names = [
             known for known, owned in (index.tools if what == "tool" else index.prompts).items() if owned.up
         ]
-        near = difflib.get_close_matches(name[:200], names, n=1)
+        near = difflib.get_close_matches(name[:100], names[:_LOOKED_AT], n=1)
         down = [unit.name for unit in self._units.values() if not unit.up]
         return UnknownTarget(
             f"no server has a {what} '{name[:200]}'"

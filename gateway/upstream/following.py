@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
 from gateway.calls.model import Caller, Json
-from gateway.errors import BackchannelError
+from gateway.errors import BackchannelError, CallTimedOut
 from gateway.upstream.lane import Lane
 from gateway.upstream.port import Connection
 
@@ -58,14 +58,22 @@ class Following:
 
         Raises:
             ServerUnavailable, ServerBusy, ConnectionLost: the server could not be asked.
-            PeerError: it refused.
+            PeerError, CallTimedOut: it refused, or did not answer.
         """
         pin = self._pin_of(caller)
         async with self._lock:
             if uri not in self._holders.get(pin, {}):
-                async with self._borrow(caller) as connection:
-                    await connection.call("resources/subscribe", {"uri": uri})
+                await self._subscribe(uri, caller)
             self._holders.setdefault(pin, {}).setdefault(uri, set()).add(caller.identity.key)
+
+    async def _subscribe(self, uri: str, caller: Caller) -> None:
+        try:
+            async with asyncio.timeout(self._timeout), self._borrow(caller) as connection:
+                await connection.call("resources/subscribe", {"uri": uri})
+        except TimeoutError:
+            raise CallTimedOut(
+                f"server '{self._server}' did not take the subscription within {self._timeout:g} s"
+            ) from None
 
     def unsubscribe(self, uri: str, caller: Caller, lanes: tuple[Lane, ...]) -> None:
         """End a caller's subscription; the server is told, in the background, if nobody else has it."""

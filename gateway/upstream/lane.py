@@ -133,7 +133,8 @@ class Lane:
         if self._running.pop(id(running), None) is None:
             return
         running.over = True
-        if (abandoned or running.questions) and running.scope is not None and not self.exact:
+        unsettled = abandoned or bool(running.questions)
+        if unsettled and running.scope is not None and not self.exact and self.pin is None:
             self._bound = self._bound or running.key.party
         for question in running.questions:
             question.cancel()

@@ -10,7 +10,8 @@ would be answered alike (`LaneKey`). The rules:
 * A lane of a server that attributes exactly (`exact`, the modern era) carries any number of
   calls of one declared profile.
 * A call abandoned in mid-flight (cancelled, timed out) may still be running at the server and
-  may still ask. Its lane is `bound` to the party of that call from then on.
+  may still ask. Its lane, unless it belongs to a session anyway, is `bound` to the party of
+  that call from then on.
 * Waiting is fair: no call takes what an earlier one waits for.
 * The control lane is held open by the supervisor, counts for nothing and is never evicted.
 """

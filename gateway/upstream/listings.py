@@ -94,6 +94,14 @@ class Listings:
         records = (self._records.get(profile) for profile in profiles)
         return next((record.listing for record in records if record is not None and record.listing), None)
 
+    def fresh(self, profile: Profile) -> bool:
+        """Whether the listing for a profile needs no fetch."""
+        record = self._records.get(profile)
+        if record is None or record.task is not None:
+            return False
+        self._age(record)
+        return not record.stale
+
     async def refresh(self, profile: Profile, caller: Caller | None) -> None:
         """Bring the listing for a profile up to date, waiting for it within bounds.
 

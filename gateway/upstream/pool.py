@@ -26,6 +26,8 @@ MAX_WAITING: Final = 4096
 CLOSE_SECONDS: Final = 15.0
 """How long closing one connection may take before it is given up; transports bound themselves to less."""
 
+_DIAL_GRACE: Final = 5.0
+
 _LIMIT_SHARE: Final = 0.9
 """Part of a call's limit that it may wait for a lane: the busy error, which names the setting
 to change, comes before the call's own time-out, which could not."""
@@ -290,13 +292,14 @@ class Pool:
             self._pump()
 
     async def _dial(self, lane: Lane) -> Connection:
-        limit = self.config.start_timeout
+        # Dialers keep this limit themselves and know more to say: they go first.
+        limit = self.config.start_timeout + _DIAL_GRACE
         try:
             async with asyncio.timeout(limit):
                 connection = await self._dialer.dial(lane.profile, lane)
         except TimeoutError:
             raise ServerUnavailable(
-                self.config.name, f"it did not finish its handshake within {limit:g} s (start_timeout)"
+                self.config.name, f"it had not finished its handshake {limit:g} s after it was started"
             ) from None
         exact = connection.hello.era == "modern"
         if lane.control:

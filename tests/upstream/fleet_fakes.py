@@ -13,6 +13,7 @@ from gateway.calls.model import LATER, Asked, Call, Identity, Json, LaterAnswer,
 from gateway.config.resolved import ServerConfig
 from gateway.errors import ConnectionLost, PeerError, ServerUnavailable
 from gateway.policy.model import KindPolicy, Layer, Policy, Setting, Source, Strategy
+from gateway.upstream.clock import Clock
 from gateway.upstream.fleet import Fleet
 from gateway.upstream.port import Era, Hello, Listener
 
@@ -320,7 +321,7 @@ def config(name: str, **changes: Any) -> ServerConfig:
 
 
 def fleet_of(
-    *servers: FakeServer, clock: HeldClock | None = None, rules: Policy | None = None, **settings: Any
+    *servers: FakeServer, clock: Clock | None = None, rules: Policy | None = None, **settings: Any
 ) -> Fleet:
     """Build a fleet; `settings` of ServerConfig apply to every server, others to the fleet."""
     of_fleet = {"llm_kinds", "on_unsolicited", "on_session", "listing_wait", "start_grace"}

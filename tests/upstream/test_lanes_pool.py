@@ -441,3 +441,16 @@ async def test_tools_with_routes_of_their_own_do_not_share_a_lane() -> None:
         )
         assert one.connection is other.connection
         assert own.connection is not one.connection
+
+
+async def test_a_session_keeps_its_lane_after_a_call_that_was_abandoned() -> None:
+    server = FakeServer("s")
+    rules = policy(sampling=Strategy.LLM)
+    async with running(server, rules=rules) as fleet:
+        ann = session("ann", frozenset({"elicitation.form"}))
+        calling = await begin(fleet, "s", ann)
+        connection = server.calls[0].connection
+        calling.task.cancel()
+        await turns()
+        await begin(fleet, "s", ann)
+        assert server.calls[0].connection is connection
