@@ -13,10 +13,11 @@ import psutil
 import pytest
 from mcp import MCPError, StdioServerParameters
 from mcp.client import Client
-from mcp.types import ErrorData
+from mcp.types import CallToolRequest, CallToolRequestParams, ErrorData, ResourceTemplateReference
 
 from tests.support.clients import DECLINED, Mode, Person, accepted, call, connect, sampled, text_of
 from tests.support.processes import asking_command, asking_http, descendants, file_says, none_left
+from tests.support.servers.questions import RawResult
 
 
 @dataclass(frozen=True)
@@ -101,41 +102,36 @@ async def test_a_decline_and_an_error_reach_the_tool_as_they_are() -> None:
         }
 
 
-async def test_a_server_says_who_it_is_and_what_the_client_declared(way: Way) -> None:
-    async with reach(way, Person(sampling=sampled("x"))) as client:
-        who = await call(client, "whoami")
-    assert who["capabilities"] == {"sampling": {}}
-    assert who["protocolVersion"] == ("2026-07-28" if way.era == "modern" else "2025-11-25")
-
-
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[4]], ids=str)
 async def test_listings_come_in_pages_and_completion_completes(way: Way) -> None:
     async with reach(way, None, "--page", "2") as client:
         first = await client.list_tools()
         second = await client.list_tools(cursor=first.next_cursor)
         templates = await client.list_resource_templates()
-        argument = {"name": "colour", "value": "r"}
-        reference: Any = {"type": "ref/resource", "uri": "asking://memo/{colour}"}
-        from mcp.types import ResourceTemplateReference
-
-        completed = await client.complete(ResourceTemplateReference(uri=reference["uri"]), argument)
+        (template,) = templates.resource_templates
+        reference = ResourceTemplateReference(uri=template.uri_template)
+        completed = await client.complete(reference, {"name": "colour", "value": "r"})
     assert [len(first.tools), len(second.tools)] == [2, 2]
-    assert templates.resource_templates[0].uri_template == "asking://memo/{colour}"
     assert completed.completion.values == ["red", "rose"]
 
 
-async def test_progress_and_logs_reach_the_call_that_asked(way: Way) -> None:
+async def test_progress_and_logs_reach_the_call_that_asked_and_the_server_knows_its_client(way: Way) -> None:
     steps: list[float] = []
     person = Person()
 
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         steps.append(progress)
 
+    person.sampling = sampled("x")
     async with reach(way, person, log_level="info" if way.era == "modern" else None) as client:
         await client.call_tool("progress", {"count": 3}, progress_callback=on_progress)
         await client.call_tool("log", {"levels": ["info", "error"]})
         await person.until(lambda person: len(person.logged) == 2)
+        who = await call(client, "whoami")
     assert steps == [1, 2, 3]
     assert [line["data"] for line in person.logged] == ["a info line", "a error line"]
+    assert who["capabilities"] == {"sampling": {}}
+    assert who["protocolVersion"] == ("2026-07-28" if way.era == "modern" else "2025-11-25")
 
 
 async def test_subscribers_hear_of_updates_and_of_changed_lists(way: Way) -> None:
@@ -168,17 +164,15 @@ async def test_a_cancelled_call_is_cancelled_in_the_server(way: Way, tmp_path: P
             await running
 
 
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[4]], ids=str)
 async def test_a_tool_may_return_what_the_sdk_does_not_know(way: Way) -> None:
+    result = {"resultType": "complete", "content": [], "x-own": [1]}
+    params = CallToolRequestParams(name="raw", arguments={"result": result})
     async with reach(way) as client:
-        session: Any = client.session
-        seen = await session._dispatcher.send_raw_request(
-            "tools/call",
-            {"name": "raw", "arguments": {"result": {"content": [], "x-own": [1]}}, **meta(way)},
-            None,
-        )
+        seen = await client.session.send_request(CallToolRequest(params=params), RawResult)
         with pytest.raises(MCPError) as caught:
             await client.call_tool("fail", {"code": -32050, "data": {"x": 1}})
-    assert seen["x-own"] == [1]
+    assert seen.model_dump()["x-own"] == [1]
     assert (caught.value.error.code, caught.value.error.data) == (-32050, {"x": 1})
 
 
@@ -202,7 +196,7 @@ async def test_a_server_of_one_era_refuses_the_other(way: Way) -> None:
         else:
             server = asking_http(transport=way.transport, era=way.era)
             target = (await stack.enter_async_context(server)).url
-        with pytest.raises(BaseException) as caught:  # noqa: PT012
+        with pytest.raises(BaseException) as caught:
             async with connect(target, None, other) as client:
                 await client.list_tools()
     assert _has_mcp_error(caught.value), caught.value
@@ -220,21 +214,8 @@ async def test_a_crash_ends_the_process_and_nothing_is_left_behind() -> None:
     assert {process.pid for process in descendants()} <= before
 
 
-def meta(way: Way) -> dict[str, Any]:
-    if way.era == "handshake":
-        return {}
-    prefix = "io.modelcontextprotocol"
-    return {
-        "_meta": {
-            f"{prefix}/protocolVersion": "2026-07-28",
-            f"{prefix}/clientInfo": {"name": "raw", "version": "1"},
-            f"{prefix}/clientCapabilities": {},
-        }
-    }
-
-
-async def call_text(client: Client, name: str, **arguments: Any) -> str:
-    return text_of(await client.call_tool(name, arguments))
+async def call_text(client: Client, tool: str, **arguments: Any) -> str:
+    return text_of(await client.call_tool(tool, arguments))
 
 
 def _has_mcp_error(error: BaseException) -> bool:
