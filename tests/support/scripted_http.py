@@ -47,9 +47,13 @@ Step = Callable[[Exchange], Awaitable[None]]
 
 @dataclass
 class ScriptedHttp:
-    """`arrived` is set by each request, `client_left` when a client closes while it waits."""
+    """`arrived` is set by each request, `client_left` when a client closes while it waits.
+
+    `otherwise` takes every request beyond the script, where the test expects any number.
+    """
 
     script: list[Step]
+    otherwise: Step | None = None
     port: int = 0
     requests: list[Request] = field(default_factory=list)
     unexpected: list[Request] = field(default_factory=list)
@@ -70,6 +74,8 @@ class ScriptedHttp:
                 self.requests.append(request)
                 if self.script:
                     step = self.script.pop(0)
+                elif self.otherwise is not None:
+                    step = self.otherwise
                 else:
                     self.unexpected.append(request)
                     step = answer({"error": "not in the script"}, status=599)
@@ -91,9 +97,9 @@ async def _read(reader: asyncio.StreamReader) -> Request | None:
 
 
 @asynccontextmanager
-async def scripted_http(*script: Step) -> AsyncIterator[ScriptedHttp]:
+async def scripted_http(*script: Step, otherwise: Step | None = None) -> AsyncIterator[ScriptedHttp]:
     """Serve the script on a free loopback port."""
-    scripted = ScriptedHttp(list(script))
+    scripted = ScriptedHttp(list(script), otherwise)
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -48,6 +48,7 @@ class Server:
         self.listeners: dict[Any, Send] = {}
         self.last = 0
         self.arrived = asyncio.Event()
+        self.changed = asyncio.Condition()
 
     def notified(self, message: Json) -> None:
         """Take a notification of the client."""
@@ -128,11 +129,15 @@ class Server:
         async def announce(notification: Json) -> None:
             await related({**notification, "params": {**notification["params"], **stamp}})
 
-        self.listeners[message["id"]] = announce
+        async with self.changed:
+            self.listeners[message["id"]] = announce
+            self.changed.notify_all()
         try:
             await asyncio.Event().wait()
         finally:
             del self.listeners[message["id"]]
+            async with self.changed:
+                self.changed.notify_all()
         raise AssertionError
 
 
@@ -163,7 +168,8 @@ async def ask(server: Server, message: Json, arguments: Json, related: Send, unr
     if not MODERN:
         send = unrelated if UNRELATED else related
         told = [await server.ask(send, entry["method"], entry.get("params")) for entry in requests.values()]
-        return {"content": [], "answers": dict(zip(requests, told, strict=True))}
+        answers = dict(zip(requests, told, strict=True))
+        return {"content": [], "structuredContent": {"answers": answers}, "answers": answers}
     params = message["params"]
     answers = params.get("inputResponses") or {}
     missing = {key: entry for key, entry in requests.items() if key not in answers}
@@ -179,6 +185,7 @@ async def ask(server: Server, message: Json, arguments: Json, related: Send, unr
     return {
         "resultType": "complete",
         "content": [],
+        "structuredContent": {"answers": answers},
         "answers": answers,
         "requestState": state,
         "rounds": rounds,
@@ -192,7 +199,9 @@ async def wait(server: Server, message: Json, arguments: Json, related: Send, un
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
-        server.cancelled.append(arguments["name"])
+        async with server.changed:
+            server.cancelled.append(arguments["name"])
+            server.changed.notify_all()
         raise
     raise AssertionError
 
@@ -215,6 +224,18 @@ async def seen(server: Server, message: Json, arguments: Json, related: Send, un
         "seen": server.seen,
         "listeners": len(server.listeners),
     }
+
+
+async def until(server: Server, message: Json, arguments: Json, related: Send, unrelated: Send) -> Json:
+    """Return once so many calls were cancelled and so many subscriptions are open."""
+
+    def reached() -> bool:
+        enough = len(server.cancelled) >= arguments.get("cancelled", 0)
+        return enough and len(server.listeners) == arguments.get("listeners", len(server.listeners))
+
+    async with server.changed:
+        await server.changed.wait_for(reached)
+    return {"content": [], "cancelled": server.cancelled}
 
 
 async def big(server: Server, message: Json, arguments: Json, related: Send, unrelated: Send) -> Json:
@@ -272,7 +293,7 @@ async def nonsense(server: Server, message: Json, arguments: Json, related: Send
 
 TOOL = {
     tool.__name__: tool
-    for tool in (echo, fail, ask, wait, progress, seen, big, die, ping, withdraw, announce, nonsense)
+    for tool in (echo, fail, ask, wait, progress, seen, until, big, die, ping, withdraw, announce, nonsense)
 }
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}, "x-unknown": {"of": name}} for name in TOOL]
 
