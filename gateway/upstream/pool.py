@@ -186,11 +186,20 @@ class Pool:
         self._pump()
 
     def _pump(self) -> None:
-        """Give lanes to those who wait, in order, and set the alarm for what time alone will change."""
+        """Give lanes to those who wait, and set the alarm for what time alone will change."""
         if self._closed:
             return
+        times = self._serve() if self._queue else []
+        # An alarm that is set already looks at everything when it rings.
+        if times or self._alarm is None:
+            times.append(lanes.next_expiry(self._views(), self._rules))
+            self._set_alarm(min((time for time in times if time is not None), default=None))
+
+    def _serve(self) -> list[float | None]:
+        """Go through the queue in order; return when to look at it again at the latest."""
         now = self._clock.now()
-        self._expire(now)
+        for ticket in [ticket for ticket in self._queue if ticket.deadline <= now]:
+            self._turn_away(ticket, self._busy())
         claimed, blocked, times = Claims(), set[Want](), list[float | None]()
         for ticket in list(self._queue):
             if ticket.want in blocked:
@@ -204,18 +213,10 @@ class Pool:
                 claimed |= decision.claims
                 blocked.add(ticket.want)
                 times.append(decision.until)
-        times += (ticket.deadline for ticket in self._queue)
-        times.append(lanes.next_expiry(self._views(), self._rules))
-        self._set_alarm(min((time for time in times if time is not None), default=None))
+        return times + [ticket.deadline for ticket in self._queue]
 
     def _views(self) -> list[lanes.LaneView]:
         return [lane.view() for lane in self._lanes.values() if not lane.closed]
-
-    def _expire(self, now: float) -> None:
-        for ticket in [ticket for ticket in self._queue if ticket.deadline <= now]:
-            self._turn_away(ticket, self._busy())
-        for number in lanes.expired(self._views(), self._rules, now):
-            self._discard(self._lanes[number])
 
     def _busy(self) -> ServerBusy:
         config = self.config
@@ -329,6 +330,8 @@ class Pool:
     async def _ring(self, at: float) -> None:
         await self._clock.sleep(max(0.0, at - self._clock.now()))
         self._alarm = None
+        for number in lanes.expired(self._views(), self._rules, self._clock.now()):
+            self._discard(self._lanes[number])
         self._pump()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

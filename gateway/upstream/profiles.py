@@ -59,10 +59,15 @@ class Profiles:
         self._possible: dict[tuple[Kind, str], frozenset[LegName]] = {}
         self._legs: dict[tuple[Kind, str, str | None], frozenset[LegName]] = {}
         self._routes: dict[tuple[Kind, str, str | None], Hashable] = {}
+        self._bases: dict[str, Profile] = {}
 
     def base(self, server: str) -> Profile:
         """Return what the LLM alone can meet for a server: the profile of its control lane."""
-        return frozenset(_LLM_BIT[kind] for kind in KINDS if "llm" in self._legs_of_server(kind, server))
+        known = self._bases.get(server)
+        if known is None:
+            kinds: list[Kind] = [kind for kind in KINDS if "llm" in self._legs_of_server(kind, server)]
+            known = self._bases[server] = frozenset(_LLM_BIT[kind] for kind in kinds)
+        return known
 
     def declared(self, server: str, era: Era, caller: Caller) -> Profile:
         """Return what can be met when `caller` calls `server`.
@@ -92,7 +97,7 @@ class Profiles:
         profile = self.declared(server, era, caller)
         kinds: list[Kind] = [kind for kind in KINDS if profile & _PARENT[kind]]
         routes = tuple(self._route(kind, server, tool) for kind in kinds)
-        return LaneKey(self.party(server, era, caller, tool), profile, routes)
+        return LaneKey(self._party(profile, server, era, caller, tool), profile, routes)
 
     def party(self, server: str, era: Era, caller: Caller, tool: str | None) -> str | None:
         """Return on whose behalf the questions of a call are answered.
@@ -101,7 +106,9 @@ class Profiles:
         from the call's own arguments; the principal, where the LLM samples on its account;
         None where nothing can be asked.
         """
-        profile = self.declared(server, era, caller)
+        return self._party(self.declared(server, era, caller), server, era, caller, tool)
+
+    def _party(self, profile: Profile, server: str, era: Era, caller: Caller, tool: str | None) -> str | None:
         client = f"client:{caller.identity.key}"
         if "roots" in profile:
             return client
