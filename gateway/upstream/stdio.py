@@ -106,7 +106,7 @@ class StdioChannel:
         await self._discard()
 
     async def _discard(self) -> None:
-        """Read on while the process is being stopped: one that is stuck writing does not see its input end."""
+        """Read on while the process is stopped: one that is stuck writing does not see its input end."""
         try:
             while await self.process.stdout.read(_CHUNK):
                 pass

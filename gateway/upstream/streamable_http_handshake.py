@@ -247,8 +247,8 @@ class HandshakeHttpChannel:
             except Unreachable as error:
                 self._conversation.end(error.reason)
             except CallError as error:
-                cursor.idle += 1
                 pause = min(cursor.retry * 2**cursor.idle, _MAX_RETRY)
+                cursor.idle += 1
                 log.info("the GET stream broke, again in %g s: %s", pause, error)
             await asyncio.sleep(pause)
 
