@@ -220,6 +220,7 @@ async def progress(server: Server, message: Json, arguments: Json, related: Send
 async def seen(server: Server, message: Json, arguments: Json, related: Send, unrelated: Send) -> Json:
     return {
         "content": [],
+        "structuredContent": {"cancelled": server.cancelled},
         "cancelled": server.cancelled,
         "seen": server.seen,
         "listeners": len(server.listeners),
