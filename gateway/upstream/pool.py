@@ -125,10 +125,6 @@ class Pool:
             raise
         return lane
 
-    def close(self, lane: Lane) -> None:
-        """Close one lane; calls on it end with `ConnectionLost`."""
-        self._discard(lane)
-
     async def close_pinned(self, pin: str) -> None:
         """Close the lanes of a session that has ended, and turn its waiting calls away."""
         for ticket in [ticket for ticket in self._queue if ticket.want.pin == pin]:
@@ -165,6 +161,8 @@ class Pool:
                 await turn
         except BaseException:
             self._withdraw(ticket)
+            if turn.done() and not turn.cancelled():
+                turn.exception()  # seen, though a cancellation came first
             raise
         assert ticket.lane is not None  # its turn has come
         return ticket.lane

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.errors import ConnectionLost, PeerError, QuestionRefused, ServerBusy, ServerUnavailable
 from gateway.policy.model import Strategy
+from gateway.upstream import pool
 from tests.upstream.fleet_fakes import (
     ASKABLE,
     FakeServer,
@@ -454,3 +455,26 @@ async def test_a_session_keeps_its_lane_after_a_call_that_was_abandoned() -> Non
         await turns()
         await begin(fleet, "s", ann)
         assert server.calls[0].connection is connection
+
+
+async def test_a_call_cancelled_while_it_waits_leaves_its_place_to_the_next() -> None:
+    server = FakeServer("s")
+    async with running(server, isolation="shared", max_lanes=1) as fleet:
+        ann = await begin(fleet, "s", session("ann"))
+        bob = await begin(fleet, "s", session("bob"))
+        again = await begin(fleet, "s", session("ann"))  # waits behind Bob, with a lane it could share
+        bob.task.cancel()
+        await turns()
+        assert [sent.scope for sent in server.calls] == [ann.scope, again.scope]
+        assert fleet.status()[0].waiting == 0
+
+
+async def test_the_queue_is_bounded(monkeypatch) -> None:
+    monkeypatch.setattr(pool, "MAX_WAITING", 1)
+    server = FakeServer("s")
+    async with running(server, max_lanes=1) as fleet:
+        for name in ("ann", "bob"):
+            await begin(fleet, "s", session(name))
+        refused = await begin(fleet, "s", session("eve"))
+        with pytest.raises(ServerBusy, match="1 calls wait for server 's' already"):
+            await refused.task
