@@ -121,6 +121,14 @@ class Catalog:
             )
         return self._views[key]
 
+    async def tool(self, name: str, caller: Caller) -> Json | None:
+        """Return one tool by its exposed name, waiting for no server but its own; None if it is not offered."""
+        owned = self._find("tool", name, caller)
+        if owned is None:
+            await self._ask_candidates(name, caller)
+            owned = self._find("tool", name, caller)
+        return owned.entry if owned is not None and owned.up else None
+
     async def locate(self, method: str, params: Json, caller: Caller) -> Target:
         """Find the owner of what a call names, and restore the server's own name for it.
 

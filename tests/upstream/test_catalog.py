@@ -211,6 +211,20 @@ async def test_a_tool_that_only_its_caller_is_shown_is_found_without_listing_fir
         assert (await fleet.catalog.locate("tools/call", {"name": "a__ask"}, session("bob"))).server == "a"
 
 
+async def test_looking_up_a_tool_waits_for_no_server_but_its_own() -> None:
+    a, b = FakeServer("a", tools=["t"]), FakeServer("b", tools=["u"])
+    async with running(a, b) as fleet:
+        b.held.add("tools/list")
+        b.control.tell("notifications/tools/list_changed")
+        assert await fleet.catalog.tool("a__t", ANN) == {"name": "a__t"}
+        assert await fleet.catalog.tool("a__none", ANN) is None
+        assert await fleet.catalog.tool("b__u", ANN) == {"name": "b__u"}
+        a.refuse = "gone"
+        a.control.die()
+        await turns()
+        assert await fleet.catalog.tool("a__t", ANN) is None
+
+
 async def test_listing_at_the_same_time_asks_the_server_once() -> None:
     a = FakeServer("a", tools=["t"])
     async with running(a) as fleet:
