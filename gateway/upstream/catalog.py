@@ -122,7 +122,7 @@ class Catalog:
         return self._views[key]
 
     async def tool(self, name: str, caller: Caller) -> Json | None:
-        """Return one tool by its exposed name, waiting for no server but its own; None if it is not offered."""
+        """Return one tool by its exposed name, waiting for no server but its own; None if there is none."""
         owned = self._find("tool", name, caller)
         if owned is None:
             await self._ask_candidates(name, caller)
