@@ -10,8 +10,9 @@ from typing import Any
 
 from gateway.answers.factory import build_broker
 from gateway.answers.model import Deferred, InputRequest
-from gateway.calls.model import Asked, ChannelClosed, Identity, Json
+from gateway.calls.model import Asked, ChannelClosed, Identity, Json, Nobody
 from gateway.calls.relay import Relay
+from gateway.capabilities.registry import unmatched, warning
 from gateway.config.resolved import GatewayConfig
 from gateway.downstream.endpoint import Endpoint
 from gateway.downstream.exchange import Receive, Scope, Send
@@ -27,7 +28,7 @@ from gateway.downstream.sse import MESSAGES_PATH, SseEndpoint
 from gateway.downstream.stdio import StdioEndpoint
 from gateway.downstream.subscriptions import Subscriptions
 from gateway.downstream.work import InFlight
-from gateway.errors import ConfigurationError, QuestionRefused, ServerUnavailable
+from gateway.errors import ConfigurationError, ProviderError, QuestionRefused, ServerUnavailable
 from gateway.llm.port import Llm
 from gateway.llm.registry import build_llm
 from gateway.observability.decisions import DecisionLog
@@ -67,13 +68,16 @@ class Gateway:
         self.broker = build_broker(config, self.llms, self.log)
         self.fleet = Fleet(
             config.servers,
-            {server.name: dialer_for(server) for server in config.servers},
+            {
+                server.name: dialer_for(server, max_message_bytes=config.limits.max_message_bytes)
+                for server in config.servers
+            },
             config.policy,
             llm_kinds=[kind for kind, llm in self.llms.items() if llm.available],
             on_unsolicited=self._unsolicited,
             on_session=self._ask_session,
         )
-        self._in_flight = InFlight()
+        self._in_flight = InFlight(config.limits.max_calls_per_client)
         self._subscriptions = Subscriptions(self.fleet.catalog, self.fleet, config.limits.max_subscriptions)
         self._listeners = Listeners(self._subscriptions)
         self._methods = self._build_methods()
@@ -171,8 +175,23 @@ class Gateway:
         return Methods(relay, self.fleet.catalog, limits.page_size)
 
     async def _become_ready(self) -> None:
+        warming = [llm.warm() for llm in self.llms.values()]
+        for failure in await asyncio.gather(*warming, return_exceptions=True):
+            if isinstance(failure, ProviderError):
+                logger.warning("%s", failure)
         await self.fleet.settled(_SETTLE)
+        await self._warn_of_unmatched_entries()
         self._ready.set()
+
+    async def _warn_of_unmatched_entries(self) -> None:
+        """Entries for tools that nobody lists; some are listed only to clients that can be asked more."""
+        down = {server.name for server in self.servers() if server.state != "up"}
+        names = [tool["name"] for tool in (await self.fleet.catalog.view(Nobody())).tools]
+        for entry in unmatched(self.config.tools, names):
+            if entry.server not in down:
+                logger.warning(
+                    "%s (unless a client with more capabilities is shown it)", warning(entry, names)
+                )
 
     async def _unsolicited(self, server: str, asked: Asked) -> Json:
         answer = await self.broker.answer(InputRequest(server, asked.method, asked.params, None))

@@ -75,6 +75,21 @@ class Caller(Protocol):
         ...
 
 
+class Nobody:
+    """The caller of what the gateway asks for itself: nobody stands behind it to be asked."""
+
+    identity = Identity("gateway")
+    profile: Profile = frozenset()
+    defers = True
+
+    async def ask(self, method: str, params: Json) -> Json:
+        """Never possible."""
+        raise ChannelClosed(f"nobody can be sent {method} with {len(params)} parameters")
+
+    def notify(self, method: str, params: Json) -> None:
+        """Take no notice."""
+
+
 class ChannelClosed(BackchannelError):
     """The client of a call cannot be reached for a question."""
 

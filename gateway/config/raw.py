@@ -94,7 +94,6 @@ class RawLimits(Raw):
     """Wall-clock limit of a call, the time people take included."""
     max_tokens_per_question: Count = _LIMITS.max_tokens_per_question
     """Tokens the LLM may spend on one question, whatever the server asks for."""
-    max_streams_per_session: Count = _LIMITS.max_streams_per_session
     """Open GET streams of one session."""
     max_subscriptions: Count = _LIMITS.max_subscriptions
     """Resource subscriptions of one client."""

@@ -102,10 +102,9 @@ class Limits:
     session_idle_seconds: float = 1800.0
     max_body_bytes: int = 16 * 1024 * 1024
     max_message_bytes: int = 64 * 1024 * 1024
-    max_calls_per_client: int = 256
+    max_calls_per_client: int = 1024
     max_call_seconds: float = 3600.0
     max_tokens_per_question: int = 4096
-    max_streams_per_session: int = 8
     max_subscriptions: int = 1024
     page_size: int = 500
 

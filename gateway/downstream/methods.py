@@ -26,6 +26,20 @@ RELAYED: Final = {
 """Methods carried to one server, with the parameter that says which."""
 
 
+class Greeting(Protocol):
+    """What the gateway says of all servers together when a client connects."""
+
+    @property
+    def capabilities(self) -> Json:
+        """Merged server capabilities."""
+        ...
+
+    @property
+    def instructions(self) -> str | None:
+        """Every server's instructions under its name."""
+        ...
+
+
 class View(Protocol):
     """What one caller sees of all servers together: see `gateway.upstream.catalog.View`."""
 
@@ -49,16 +63,6 @@ class View(Protocol):
         """Resource templates, each of its one owner."""
         ...
 
-    @property
-    def capabilities(self) -> Json:
-        """Merged server capabilities."""
-        ...
-
-    @property
-    def instructions(self) -> str | None:
-        """Every server's instructions under its name."""
-        ...
-
     def tool(self, name: str) -> Json | None:
         """Return one tool by its exposed name."""
         ...
@@ -66,6 +70,10 @@ class View(Protocol):
 
 class Views(Protocol):
     """Where views come from."""
+
+    async def greeting(self) -> Greeting:
+        """Return merged capabilities and instructions, without listing anything."""
+        ...
 
     async def view(self, caller: Caller) -> View:
         """Return the merged listing for a caller."""
@@ -95,6 +103,10 @@ class Methods:
         if method in LISTS:
             return await self._list(method, params, caller)
         raise unknown_method(method)
+
+    async def greeting(self) -> Greeting:
+        """Return what a client is told when it connects."""
+        return await self._views.greeting()
 
     async def view(self, caller: Caller) -> View:
         """Return what a caller sees of all servers."""

@@ -77,7 +77,8 @@ class ModernServer:
         params: Json = message["params"]
         caller = self._caller(route, principal, outbox, params)
         work = self._handle(message["id"], message["method"], params, caller, outbox)
-        return await self._in_flight.answer(message["id"], work, ticket)
+        # Anonymous clients cannot be told apart, so they share one bound.
+        return await self._in_flight.answer(message["id"], work, ticket, principal or "anonymous")
 
     async def param_rejection(
         self, message: Json, route: InboundModernRoute, principal: str | None, headers: Mapping[str, str]
@@ -111,7 +112,7 @@ class ModernServer:
         if method == "subscriptions/listen":
             return await self._listeners.listen(Listener(request_id, outbox), caller, params)
         if method == "server/discover":
-            result = await self._discover(caller)
+            result = await self._discover()
         else:
             result = await self._relayed(method, params, caller)
         return for_modern(method, result, GATEWAY_INFO)
@@ -143,15 +144,15 @@ class ModernServer:
                 answers[key] = cast("Json", value)
         return Resume(kept.state, answers, kept.round, kept.questions, kept.asked)
 
-    async def _discover(self, caller: ModernCaller) -> Json:
-        view = await self._methods.view(caller)
+    async def _discover(self) -> Json:
+        greeting = await self._methods.greeting()
         answer: Json = {
             "supportedVersions": list(VERSIONS),
-            "capabilities": view.capabilities,
+            "capabilities": greeting.capabilities,
             **_CACHE,
         }
-        if view.instructions is not None:
-            answer["instructions"] = view.instructions
+        if greeting.instructions is not None:
+            answer["instructions"] = greeting.instructions
         return answer
 
 

@@ -11,7 +11,7 @@ from typing import Final, cast
 from gateway import __version__
 from gateway.calls.model import ChannelClosed, Identity, Json, Profile, Suspended
 from gateway.downstream.levels import is_level, passes
-from gateway.downstream.methods import Methods, View
+from gateway.downstream.methods import Greeting, Methods
 from gateway.downstream.outbox import Outbox
 from gateway.downstream.profiles import profile_of
 from gateway.downstream.subscriptions import Subscriptions
@@ -126,7 +126,7 @@ class Session:
         self._running[key] = ticket
         try:
             work = self._handle(message["method"], message.get("params") or {}, outbox)
-            return await self._in_flight.answer(request_id, work, ticket)
+            return await self._in_flight.answer(request_id, work, ticket, self.tag)
         finally:
             # A client may use one id for several requests: only our own entry is removed.
             if self._running.get(key) is ticket:
@@ -180,7 +180,7 @@ class Session:
             "resources/unsubscribe": self._unsubscribe,
         }
 
-    async def _initialize(self, params: Json, caller: SessionCaller) -> Json:
+    async def _initialize(self, params: Json, _: SessionCaller) -> Json:
         asked = params.get("protocolVersion")
         self.version = asked if asked in VERSIONS else VERSIONS[-1]
         self.profile = profile_of(params.get("capabilities"))
@@ -188,7 +188,7 @@ class Session:
         name = cast("Json", info).get("name") if isinstance(info, dict) else None
         name = name if isinstance(name, str) else ""
         self.identity = Identity(self.tag, self.identity.principal, self.tag, name)
-        result = initialize_result(self.version, await self._methods.view(caller))
+        result = initialize_result(self.version, await self._methods.greeting())
         self.initialized = True
         return result
 
@@ -208,11 +208,15 @@ class Session:
         return {}
 
 
-def initialize_result(version: str, view: View) -> Json:
+def initialize_result(version: str, greeting: Greeting) -> Json:
     """Build InitializeResult for all servers together."""
-    answer: Json = {"protocolVersion": version, "capabilities": view.capabilities, "serverInfo": GATEWAY_INFO}
-    if view.instructions is not None:
-        answer["instructions"] = view.instructions
+    answer: Json = {
+        "protocolVersion": version,
+        "capabilities": greeting.capabilities,
+        "serverInfo": GATEWAY_INFO,
+    }
+    if greeting.instructions is not None:
+        answer["instructions"] = greeting.instructions
     return answer
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
-from gateway.errors import BackchannelError
+from gateway.errors import BackchannelError, LimitExceeded
 from gateway.wire import faults, jsonrpc
 from gateway.wire.jsonrpc import Json, RequestId
 
@@ -47,9 +48,11 @@ class Ticket:
 
 
 class InFlight:
-    """All requests being answered by this gateway."""
+    """All requests being answered by this gateway, at most `per_client` of one client."""
 
-    def __init__(self) -> None:
+    def __init__(self, per_client: int) -> None:
+        self._per_client = per_client
+        self._of_client: Counter[str] = Counter()
         self._tickets: set[Ticket] = set()
         self._stopping: BackchannelError | None = None
         self._idle = asyncio.Event()
@@ -59,18 +62,20 @@ class InFlight:
         return len(self._tickets)
 
     async def answer(
-        self, request_id: RequestId, work: Coroutine[Any, Any, Json], ticket: Ticket
+        self, request_id: RequestId, work: Coroutine[Any, Any, Json], ticket: Ticket, client: str
     ) -> Json | None:
         """Return the response to a request, or None when its client cancelled it.
 
-        Runs in the current task, which `ticket` can end.
+        Runs in the current task, which `ticket` can end. `client` says whose it is, for the bound.
         """
-        if self._stopping is not None:
+        refusal = self._refusal(client)
+        if refusal is not None:
             work.close()
-            return faults.error_response(request_id, self._stopping)
+            return faults.error_response(request_id, refusal)
         task = asyncio.current_task()
         ticket.bind(task)
         self._tickets.add(ticket)
+        self._of_client[client] += 1
         self._idle.clear()
         try:
             return jsonrpc.result(request_id, await work)
@@ -92,8 +97,21 @@ class InFlight:
         finally:
             ticket.bind(None)
             self._tickets.discard(ticket)
+            self._of_client[client] -= 1
+            if not self._of_client[client]:
+                del self._of_client[client]
             if not self._tickets:
                 self._idle.set()
+
+    def _refusal(self, client: str) -> BackchannelError | None:
+        if self._stopping is not None:
+            return self._stopping
+        if self._of_client[client] < self._per_client:
+            return None
+        return LimitExceeded(
+            f"{self._per_client} calls of this client are in flight (limits.max_calls_per_client); "
+            "wait for one to end, or raise it"
+        )
 
     async def stop(self, error: BackchannelError, grace: float) -> None:
         """Refuse new requests, give those in flight `grace` seconds, then end them with `error`."""

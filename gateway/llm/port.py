@@ -114,6 +114,14 @@ class Llm(Protocol):
         """
         ...
 
+    async def warm(self) -> None:
+        """Load what the first request would have to wait for.
+
+        Raises:
+            ProviderError: a model in the process cannot be loaded.
+        """
+        ...
+
     async def aclose(self) -> None:
         """Close every provider."""
         ...

@@ -72,6 +72,9 @@ class FakeServers:
         ]
         return View(tools)
 
+    async def greeting(self) -> View:
+        return View([])
+
     async def locate(self, method: str, params: dict[str, Any], caller: Any) -> Target:
         if method == "tools/call" and params["name"] not in self.behaviours:
             raise UnknownTarget(f"no server has a tool '{params['name']}'")
@@ -123,7 +126,7 @@ class Front:
 
 def build_front(limits: Limits, http: Http, keys: tuple[ApiKey, ...]) -> tuple[Front, Any]:
     servers = FakeServers()
-    in_flight = InFlight()
+    in_flight = InFlight(limits.max_calls_per_client)
     subscriptions = Subscriptions(servers, servers, limits.max_subscriptions)
     listeners = Listeners(subscriptions)
     config = ServerConfig("fake", "stdio", Source("servers.yaml", "fake"), timeout=30)
