@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, WithJsonSchema
 
 from gateway.config.raw_base import Count, Name, Raw, Seconds, StrategyName, Text
-from gateway.config.resolved import Isolation, ServerConfig
+from gateway.config.resolved import EraChoice, Isolation, ServerConfig
 from gateway.policy.model import Source
 
 TransportName = Annotated[str, WithJsonSchema({"enum": ["stdio", "http", "streamable-http", "sse"]})]
@@ -41,6 +41,9 @@ class RawServer(Raw):
     prefix: str | None = None
     """Put before the names of its tools and prompts, exactly as written. `none` (or empty) leaves names
     as they are. Default: the server's name and two underscores."""
+    era: EraChoice = _SERVER.era
+    """`auto`: 2026-07-28 if the server speaks it, else the handshake. `handshake` is for servers that
+    speak both, but whose tools ask back as only the handshake era allows. `modern` never shakes hands."""
     isolation: Isolation | None = None
     """`session`: a connection belongs to one client session. `shared`: connections are reused between
     clients. `call`: one connection per call. Default: `session` for stdio and sse, `shared` for http."""

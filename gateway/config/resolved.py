@@ -14,6 +14,7 @@ from gateway.capabilities.descriptor import ToolEntry
 from gateway.policy.model import Policy, Source
 
 Transport = Literal["stdio", "http", "sse"]
+EraChoice = Literal["auto", "handshake", "modern"]
 Isolation = Literal["session", "shared", "call"]
 LogFormat = Literal["json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -25,6 +26,7 @@ ProviderName = Literal["openai", "anthropic", "ollama", "local"]
 class ServerConfig:
     """One external MCP server.
 
+    `era` is how to speak to it (`auto`: 2026-07-28 if it can, else the handshake).
     `prefix` is put before the names of its tools and prompts (empty: names as they are).
     `timeout` bounds one call, its questions' time not counted. `max_questions` bounds the
     input requests of one call, `max_rounds` the multi round-trip rounds of one call,
@@ -41,9 +43,10 @@ class ServerConfig:
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     prefix: str = ""
+    era: EraChoice = "auto"
     isolation: Isolation = "session"
     max_lanes: int = 16
-    lane_idle_seconds: float = 60.0
+    lane_idle_seconds: float = 30.0
     start_timeout: float = 30.0
     timeout: float = 60.0
     max_questions: int = 32

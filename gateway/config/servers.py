@@ -123,6 +123,7 @@ def _server(entry: Entry, report: Report) -> ServerConfig | None:
         prefix=_prefix(entry),
         isolation=raw.isolation or _ISOLATION[transport],
         max_lanes=raw.max_lanes,
+        era=raw.era,
         lane_idle_seconds=raw.lane_idle_seconds,
         start_timeout=raw.start_timeout_seconds,
         timeout=raw.timeout_seconds,

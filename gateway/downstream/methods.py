@@ -63,10 +63,6 @@ class View(Protocol):
         """Resource templates, each of its one owner."""
         ...
 
-    def tool(self, name: str) -> Json | None:
-        """Return one tool by its exposed name."""
-        ...
-
 
 class Views(Protocol):
     """Where views come from."""
@@ -77,6 +73,10 @@ class Views(Protocol):
 
     async def view(self, caller: Caller) -> View:
         """Return the merged listing for a caller."""
+        ...
+
+    async def tool(self, name: str, caller: Caller) -> Json | None:
+        """Return one tool by its exposed name, asking no server but its own."""
         ...
 
 
@@ -108,9 +108,9 @@ class Methods:
         """Return what a client is told when it connects."""
         return await self._views.greeting()
 
-    async def view(self, caller: Caller) -> View:
-        """Return what a caller sees of all servers."""
-        return await self._views.view(caller)
+    async def tool(self, name: str, caller: Caller) -> Json | None:
+        """Return one tool by its exposed name."""
+        return await self._views.tool(name, caller)
 
     async def _list(self, method: str, params: Json, caller: Caller) -> Json:
         view = await self._views.view(caller)

@@ -91,7 +91,7 @@ class ModernServer:
         if not arguments and not any(name.startswith("mcp-param-") for name in headers):
             return None
         caller = self._caller(route, principal, Outbox(), params)
-        tool = (await self._methods.view(caller)).tool(str(params.get("name")))
+        tool = await self._methods.tool(str(params.get("name")), caller)
         if tool is None:
             return None
         return validate_mcp_param_headers(tool.get("inputSchema"), cast("Json", arguments), headers)

@@ -302,6 +302,8 @@ class Conversation:
             # Modern servers must not send requests, and there is no form to answer one in.
             log.warning("server %s sent a %s request, which its era does not have", self.server, method)
             return
+        elif len(self._incoming) >= self.config.max_concurrent_questions:
+            work = self._refuse()
         else:
             work = self._answer(Asked(method, message.get("params") or {}), pending)
         task = self._incoming.start(request_id, work)
@@ -310,12 +312,6 @@ class Conversation:
             task.add_done_callback(pending.questions.discard)
 
     async def _answer(self, asked: Asked, pending: Pending | None) -> Json:
-        limit = self.config.max_concurrent_questions
-        if len(self._incoming) > limit:
-            raise LimitExceeded(
-                f"more than {limit} questions are open at once; "
-                f"see max_concurrent_questions of server '{self.server}'"
-            )
         if pending is not None and pending.scope is not None:
             answer = await pending.scope.question(asked, deferrable=False)
             if isinstance(answer, LaterAnswer):
@@ -324,6 +320,12 @@ class Conversation:
         if self.connection is None:
             raise QuestionRefused(f"{asked.method} is not served before the handshake is done")
         return await self._listener.question(self.connection, asked)
+
+    async def _refuse(self) -> Json:
+        raise LimitExceeded(
+            f"more than {self.config.max_concurrent_questions} questions are open at once; "
+            f"see max_concurrent_questions of server '{self.server}'"
+        )
 
     async def _reply(self, response: Json) -> None:
         try:

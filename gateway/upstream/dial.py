@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.calls.model import Profile
 from gateway.config.resolved import ServerConfig
-from gateway.errors import ConnectionLost, PeerError
+from gateway.errors import ConnectionLost, PeerError, ServerUnavailable
 from gateway.upstream.connection import close, shake_hands
 from gateway.upstream.conversation import CLOSED_BY_US, Conversation
 from gateway.upstream.guardian import SHARED, Guardian
@@ -69,8 +69,10 @@ class StdioDialer:
         return await bounded(self._config, self._dial(profile, listener))
 
     async def _dial(self, profile: Profile, listener: Listener) -> Connection:
-        if self._era == "handshake":
+        if "handshake" in (self._config.era, self._era):
             return await self._connect(profile, listener, probe=False)
+        if self._config.era == "modern":
+            return await self._connect(profile, listener, probe=True)
         try:
             return await self._connect(profile, listener, probe=True)
         except ConnectionLost as error:
@@ -86,6 +88,7 @@ class StdioDialer:
         async def connect() -> Connection:
             hello = await discover(conversation, profile, self._probe_timeout) if probe else None
             if hello is None:
+                _check_era(self._config)
                 try:
                     return await shake_hands(conversation, channel, profile)
                 except PeerError as error:
@@ -103,7 +106,7 @@ class StdioDialer:
     ) -> Hello:
         """A slow starter may have read the probe after its time, and be modern since then."""
         hello = None
-        if error.code == jsonrpc.UNSUPPORTED_PROTOCOL_VERSION:
+        if error.code == jsonrpc.UNSUPPORTED_PROTOCOL_VERSION and self._config.era != "handshake":
             hello = await discover(conversation, profile, self._probe_timeout)
         if hello is None:
             raise error
@@ -134,14 +137,17 @@ class HttpDialer:
             await self._endpoint.release()
 
     async def _dial(self, profile: Profile, listener: Listener) -> Connection:
-        if self._era != "handshake" and (modern := await self._dial_modern(profile, listener)) is not None:
-            return modern
+        config = self._endpoint.config
+        if "handshake" not in (config.era, self._era):
+            if (modern := await self._dial_modern(profile, listener)) is not None:
+                return modern
+            _check_era(config)
         try:
             return await self._dial_handshake(profile, listener)
         except PeerError as error:
             # The probe came too early, or the server is not what it was when it was probed.
             modern = None
-            if error.code == jsonrpc.UNSUPPORTED_PROTOCOL_VERSION:
+            if error.code == jsonrpc.UNSUPPORTED_PROTOCOL_VERSION and config.era != "handshake":
                 modern = await self._dial_modern(profile, listener)
             if modern is None:
                 raise
@@ -189,6 +195,15 @@ class HttpDialer:
                 self._era = None
 
         conversation.on_end.append(forget)
+
+
+def _check_era(config: ServerConfig) -> None:
+    """Refuse to go on to the handshake with a server that is configured to be modern."""
+    if config.era == "modern":
+        raise ServerUnavailable(
+            config.name,
+            f"it does not speak 2026-07-28, as era: modern in {config.source} asks; use era: auto",
+        )
 
 
 class SseDialer:

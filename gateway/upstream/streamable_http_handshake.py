@@ -234,7 +234,7 @@ class HandshakeHttpChannel:
         """Hold the GET stream open for as long as the connection lives and the server offers it."""
         cursor = _Cursor()
         while not self._conversation.closed.is_set():
-            pause = cursor.retry
+            failures = 0
             try:
                 more = {"accept": EVENT_STREAM} | ({LAST_EVENT_ID: cursor.last} if cursor.last else {})
                 async with self._endpoint.open("GET", self._headers(**more)) as response:
@@ -247,10 +247,9 @@ class HandshakeHttpChannel:
             except Unreachable as error:
                 self._conversation.end(error.reason)
             except CallError as error:
-                pause = min(cursor.retry * 2**cursor.idle, _MAX_RETRY)
-                cursor.idle += 1
-                log.info("the GET stream broke, again in %g s: %s", pause, error)
-            await asyncio.sleep(pause)
+                failures, cursor.idle = cursor.idle, cursor.idle + 1
+                log.info("the GET stream will be opened again: %s", error)
+            await asyncio.sleep(min(cursor.retry * 2**failures, _MAX_RETRY))
 
     async def _may_listen(self, response: httpx2.Response) -> bool:
         """Whether the GET stream is open; False if this server will never open it.

@@ -44,9 +44,6 @@ class View:
     )
     instructions: str | None = "## fake\nBe kind."
 
-    def tool(self, name: str) -> dict[str, Any] | None:
-        return next((tool for tool in self.tools if tool["name"] == name), None)
-
 
 @dataclass(frozen=True)
 class Target:
@@ -71,6 +68,9 @@ class FakeServers:
             for name in self.behaviours
         ]
         return View(tools)
+
+    async def tool(self, name: str, caller: Any) -> dict[str, Any] | None:
+        return next((tool for tool in (await self.view(caller)).tools if tool["name"] == name), None)
 
     async def greeting(self) -> View:
         return View([])
