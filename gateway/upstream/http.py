@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
 from typing import Final
 
 import httpx2
@@ -24,6 +25,15 @@ SESSION_ID: Final = "mcp-session-id"
 LAST_EVENT_ID: Final = "last-event-id"
 PROTOCOL_VERSION: Final = "mcp-protocol-version"
 
+Cookies = httpx2.Cookies
+"""One connection's cookies: what ties it to a replica must not tie others, or mix their sessions."""
+
+_NO_CONNECTION = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.UnsupportedProtocol,
+    httpx2.InvalidURL,
+)
 _MAX_REDIRECTS = 5
 _ERROR_BODY = 64 * 1024
 _CONNECT_TIMEOUT = 10.0
@@ -61,22 +71,34 @@ class Endpoint:
     def __init__(self, config: ServerConfig, max_message_bytes: int) -> None:
         self.config = config
         self.max_message_bytes = max_message_bytes
-        self.url = httpx2.URL(config.url)
         self._client: httpx2.AsyncClient | None = None
         self._users = 0
 
     def __repr__(self) -> str:
-        return f"<Endpoint {self.url}, {self._users} users>"
+        return f"<Endpoint {self.shown}, {self._users} users>"
+
+    @property
+    def shown(self) -> str:
+        """The address without what may be secret in it, for people."""
+        return without_secrets(self.config.url)
+
+    @property
+    def url(self) -> httpx2.URL:
+        """The configured address; raises Unreachable if it is none."""
+        with self._in_words():
+            return httpx2.URL(self.config.url)
 
     def acquire(self) -> None:
         """Keep the pool open until the matching `release`."""
         if self._client is None:
             self._client = httpx2.AsyncClient(
-                headers=dict(self.config.headers),
+                headers=_encoded(self.config.headers),
                 timeout=httpx2.Timeout(None, connect=_CONNECT_TIMEOUT),
                 limits=httpx2.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30),
                 follow_redirects=False,
             )
+            # Sessions share the pool, not their cookies: see `Cookies`.
+            self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._users += 1
 
     async def release(self) -> None:
@@ -92,9 +114,13 @@ class Endpoint:
         method: str,
         headers: Mapping[str, str],
         message: Json | None = None,
+        *,
+        cookies: Cookies,
         url: httpx2.URL | None = None,
     ) -> AsyncGenerator[httpx2.Response]:
         """Send one request and yield its response with the body still to be read.
+
+        `cookies` are those of the connection; the response's are added to them.
 
         Raises:
             Unreachable: no connection could be made.
@@ -104,9 +130,10 @@ class Endpoint:
         content = None if message is None else jsonrpc.encode(message)
         with self._in_words():
             request = self._client.build_request(
-                method, url or self.url, headers=dict(headers), content=content
+                method, url or self.url, headers=_encoded(headers), content=content, cookies=cookies
             )
             response = await self._send(self._client, request)
+            cookies.extract_cookies(response)
         try:
             yield response
         finally:
@@ -174,12 +201,11 @@ class Endpoint:
 
     def _status_in_words(self, response: httpx2.Response) -> str:
         status = response.status_code
-        words = (
-            f"{response.request.method} {self.url} was answered with HTTP {status} {_phrase(status)}".strip()
-        )
+        asked = f"{response.request.method} {self.shown}"
+        words = f"{asked} was answered with HTTP {status} {_phrase(status)}".strip()
         where = f"server '{self.config.name}' in {self.config.source}"
         if response.next_request is not None:
-            target = response.next_request.url.copy_with(userinfo=b"", query=None, fragment=None)
+            target = without_secrets(str(response.next_request.url))
             return (
                 f"{words} to {target}, which is not followed; set it as the `url` of {where} if it is meant"
             )
@@ -208,14 +234,21 @@ class Endpoint:
     def _in_words(self) -> Generator[None]:
         try:
             yield
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
-            reason = f"{self.url} cannot be reached: {_reason(error)}"
+        except _NO_CONNECTION as error:
+            reason = f"{self.shown} cannot be reached: {_reason(error)}"
             raise Unreachable(self.config.name, reason) from error
-        except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL) as error:
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
             raise TransportBroken(self.config.name, _reason(error)) from error
 
     def _too_large(self, what: str) -> CallError:
         return CallError(f"server '{self.config.name}' sent {what}; the limit is `limits.max_message_bytes`")
+
+
+def without_secrets(url: str) -> str:
+    """Return an address without user, password, query and fragment."""
+    scheme, separator, rest = url.partition("#")[0].partition("?")[0].rpartition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def content_type(response: httpx2.Response) -> str:
@@ -231,6 +264,11 @@ def unexpected_type(server: str, method: str, response: httpx2.Response) -> Call
         f"server '{server}' answered {method} with content type '{content_type(response)}', "
         f"which is neither {JSON} nor {EVENT_STREAM}"
     )
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Return headers as bytes: what a server gave us to send back need not be ASCII."""
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 def _phrase(status: int) -> str:

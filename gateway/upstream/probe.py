@@ -68,7 +68,7 @@ async def _probe(conversation: Conversation, envelope: Envelope, timeout: float)
 
 
 async def bounded(config: ServerConfig, dialling: Coroutine[Any, Any, T]) -> T:
-    """Run one attempt to connect within the server's `start_timeout`.
+    """Run one attempt to connect within the server's start timeout.
 
     Raises:
         ServerUnavailable: whatever went wrong, in words.
@@ -80,7 +80,7 @@ async def bounded(config: ServerConfig, dialling: Coroutine[Any, Any, T]) -> T:
         raise ServerUnavailable(
             config.name,
             f"it was not ready within {config.start_timeout:g} s; "
-            f"raise start_timeout of the server in {config.source} if it needs longer",
+            f"raise start_timeout_seconds of the server in {config.source} if it needs longer",
         ) from None
     except (PeerError, CallError) as error:
         raise unavailable(config.name, error) from error

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import signal
 from collections import deque
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ INHERITED = (
 EXIT_GRACE = 2.0
 """Seconds a server has to exit once its standard input is closed, and again after SIGTERM."""
 
+_SECRET = re.compile("key|token|secret|passw|credential|auth", re.IGNORECASE)
 _POLL = 0.02
 _LAST_WORDS = 1.0
 """Seconds to wait for the exit status and the rest of standard error, once the output has ended."""
@@ -53,7 +55,12 @@ class ServerProcess:
     """
 
     def __init__(
-        self, name: str, transport: asyncio.SubprocessTransport, protocol: _Watched, guardian: Guardian
+        self,
+        name: str,
+        transport: asyncio.SubprocessTransport,
+        protocol: _Watched,
+        guardian: Guardian,
+        secrets: tuple[str, ...],
     ) -> None:
         assert protocol.stdin is not None
         assert protocol.stdout is not None
@@ -66,7 +73,7 @@ class ServerProcess:
         self._transport = transport
         self._guardian = guardian
         self._last: deque[str] = deque(maxlen=_LAST_LINES)
-        self._errors = asyncio.create_task(_drain(protocol.stderr, name, self._last))
+        self._errors = asyncio.create_task(_drain(protocol.stderr, name, self._last, secrets))
 
     def __repr__(self) -> str:
         return f"<ServerProcess {self.name} {self.pid}, {'exited' if self.exited.is_set() else 'running'}>"
@@ -94,7 +101,7 @@ class ServerProcess:
             transport, protocol = await starting
         except (OSError, ValueError) as error:
             raise ServerUnavailable(config.name, _why_not_started(config, error)) from error
-        process = cls(config.name, transport, protocol, guardian)
+        process = cls(config.name, transport, protocol, guardian, secrets_of(config.env))
         guardian.register(process.pid)
         return process
 
@@ -172,13 +179,20 @@ def environment(configured: Mapping[str, str]) -> dict[str, str]:
     return {**inherited, **configured}
 
 
-async def _drain(stream: asyncio.StreamReader, name: str, last: deque[str]) -> None:
+def secrets_of(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the configured values that are secret by their names, to be kept out of logs and errors."""
+    return tuple(value for key, value in env.items() if len(value) >= 6 and _SECRET.search(key))
+
+
+async def _drain(stream: asyncio.StreamReader, name: str, last: deque[str], secrets: tuple[str, ...]) -> None:
     log = logging.getLogger(f"gateway.server.{name}")
     budget = _Budget()
     while chunk := await _line(stream):
         text = chunk.decode("utf-8", "replace").rstrip()[:_LINE_SHOWN]
         if not text:
             continue
+        for secret in secrets:
+            text = text.replace(secret, "***")
         last.append(text[: _LINE_SHOWN // 4])
         if budget.spend():
             log.info("%s", text)

@@ -9,7 +9,16 @@ import httpx2
 
 from gateway.errors import CallError, ConnectionLost, ServerUnavailable
 from gateway.upstream.conversation import Conversation, Pending
-from gateway.upstream.http import EVENT_STREAM, JSON, Endpoint, TransportBroken, Unreachable, content_type
+from gateway.upstream.http import (
+    EVENT_STREAM,
+    JSON,
+    Cookies,
+    Endpoint,
+    TransportBroken,
+    Unreachable,
+    content_type,
+    without_secrets,
+)
 from gateway.upstream.port import Json
 from gateway.wire import sse
 
@@ -22,6 +31,7 @@ class SseChannel:
     def __init__(self, endpoint: Endpoint) -> None:
         endpoint.acquire()
         self._endpoint = endpoint
+        self._cookies = Cookies()
         self._target: asyncio.Future[httpx2.URL] = asyncio.get_running_loop().create_future()
         self._reading: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
@@ -47,7 +57,9 @@ class SseChannel:
         del pending
         target = await asyncio.shield(self._target)
         try:
-            async with self._endpoint.open("POST", {"content-type": JSON}, message, target) as response:
+            async with self._endpoint.open(
+                "POST", {"content-type": JSON}, message, cookies=self._cookies, url=target
+            ) as response:
                 if not response.is_success:
                     _, error = await self._endpoint.rejection(response)
                     raise error
@@ -87,15 +99,14 @@ class SseChannel:
         try:
             reason = await self._read_events()
         finally:
-            self._conversation.end(reason)
-            if not self._target.done():
-                self._target.set_exception(ServerUnavailable(self._conversation.server, reason))
-                self._target.exception()  # seen, whether or not somebody waits
+            self._refuse(reason)
 
     async def _read_events(self) -> str:
         """Dispatch events until the stream ends; returns why it did."""
         try:
-            async with self._endpoint.open("GET", {"accept": EVENT_STREAM}) as response:
+            async with self._endpoint.open(
+                "GET", {"accept": EVENT_STREAM}, cookies=self._cookies
+            ) as response:
                 if not response.is_success or content_type(response) != EVENT_STREAM:
                     _, error = await self._endpoint.rejection(response)
                     return error.reason
@@ -121,9 +132,16 @@ class SseChannel:
         try:
             there = here.join(data.strip())
         except httpx2.InvalidURL as error:
-            self._conversation.end(f"its endpoint event holds no address: {error}")
+            self._refuse(f"its endpoint event holds no address: {error}")
             return
         if (there.scheme, there.host, there.port) != (here.scheme, here.host, here.port):
-            self._conversation.end(f"its endpoint event names another origin, {there.copy_with(query=None)}")
+            self._refuse(f"its endpoint event names another origin, {without_secrets(str(there))}")
             return
         self._target.set_result(there)
+
+    def _refuse(self, reason: str) -> None:
+        """End the connection, and the wait for its beginning."""
+        self._conversation.end(reason)
+        if not self._target.done():
+            self._target.set_exception(ServerUnavailable(self._conversation.server, reason))
+            self._target.exception()  # seen, whether or not somebody waits

@@ -18,6 +18,7 @@ from gateway.upstream.http import (
     LAST_EVENT_ID,
     PROTOCOL_VERSION,
     SESSION_ID,
+    Cookies,
     Endpoint,
     TransportBroken,
     Unreachable,
@@ -60,6 +61,7 @@ class HandshakeHttpChannel:
     def __init__(self, endpoint: Endpoint) -> None:
         endpoint.acquire()
         self._endpoint = endpoint
+        self._cookies = Cookies()
         self._session: str | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._listening = asyncio.Event()
@@ -118,7 +120,10 @@ class HandshakeHttpChannel:
             await asyncio.wait(tasks, timeout=2.0)
         try:
             if self._session is not None and self._conversation.why_closed != _FORGOT:
-                async with asyncio.timeout(2.0), self._endpoint.open("DELETE", self._headers()) as response:
+                async with (
+                    asyncio.timeout(2.0),
+                    self._endpoint.open("DELETE", self._headers(), cookies=self._cookies) as response,
+                ):
                     log.debug("ending the session was answered with HTTP %d", response.status_code)
         except (TimeoutError, CallError) as error:
             log.debug("server %s did not end its session: %s", self._endpoint.config.name, error)
@@ -153,7 +158,7 @@ class HandshakeHttpChannel:
         Raises:
             CallError: the server did not take it.
         """
-        async with self._endpoint.open("POST", self._headers(), message) as response:
+        async with self._endpoint.open("POST", self._headers(), message, cookies=self._cookies) as response:
             if not response.is_success:
                 await self._refused(response)
             await self._endpoint.discard(response)
@@ -180,7 +185,7 @@ class HandshakeHttpChannel:
             raise ConnectionLost(self._conversation.server, error.reason) from error
 
     async def _ask(self, message: Json, pending: Pending, cursor: _Cursor) -> None:
-        async with self._endpoint.open("POST", self._headers(), message) as response:
+        async with self._endpoint.open("POST", self._headers(), message, cookies=self._cookies) as response:
             if not response.is_success:
                 await self._refused(response, pending)
                 return
@@ -223,7 +228,7 @@ class HandshakeHttpChannel:
         await asyncio.sleep(cursor.retry)
         headers = self._headers(**{LAST_EVENT_ID: cursor.last, "accept": EVENT_STREAM})
         try:
-            async with self._endpoint.open("GET", headers) as response:
+            async with self._endpoint.open("GET", headers, cookies=self._cookies) as response:
                 if not response.is_success or content_type(response) != EVENT_STREAM:
                     await self._refused(response)
                 await self._follow(response, pending, cursor)
@@ -237,7 +242,9 @@ class HandshakeHttpChannel:
             failures = 0
             try:
                 more = {"accept": EVENT_STREAM} | ({LAST_EVENT_ID: cursor.last} if cursor.last else {})
-                async with self._endpoint.open("GET", self._headers(**more)) as response:
+                async with self._endpoint.open(
+                    "GET", self._headers(**more), cookies=self._cookies
+                ) as response:
                     if not await self._may_listen(response):
                         return
                     if self._listening.is_set() and cursor.last is None:

@@ -12,6 +12,7 @@ from gateway.upstream.http import (
     ACCEPT,
     EVENT_STREAM,
     JSON,
+    Cookies,
     Endpoint,
     TransportBroken,
     Unreachable,
@@ -29,6 +30,7 @@ class ModernHttpChannel:
     def __init__(self, endpoint: Endpoint, tools: ToolHeaders) -> None:
         endpoint.acquire()
         self._endpoint = endpoint
+        self._cookies = Cookies()
         self._tools = tools
         self._conversation: Conversation | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
@@ -73,7 +75,7 @@ class ModernHttpChannel:
     async def _exchange(self, conversation: Conversation, message: Json, pending: Pending) -> None:
         headers = {**ACCEPT, **self._tools.of(message)}
         try:
-            async with self._endpoint.open("POST", headers, message) as response:
+            async with self._endpoint.open("POST", headers, message, cookies=self._cookies) as response:
                 await self._read(conversation, response, pending)
         except Unreachable as error:
             conversation.end(error.reason)

@@ -24,7 +24,7 @@ def begin(version="2025-11-25"):
     while True:
         message = hear()
         if message["method"] == "initialize":
-            answer(message, protocolVersion=version, capabilities={}, serverInfo={"name": "s", "version": "1"})
+            answer(message, protocolVersion=version, capabilities={}, serverInfo={"name": "s"})
         elif message["method"] == "notifications/initialized":
             return
         else:
