@@ -65,6 +65,15 @@ def test_the_composed_gateway_has_a_configuration_that_loads() -> None:
     assert "GATEWAY_API_KEY" in (ROOT / "docker-compose.yml").read_text()
 
 
+def test_every_decision_is_in_the_index_and_every_link_leads_somewhere() -> None:
+    index = (ROOT / "docs/decisions/README.md").read_text()
+    for decision in (ROOT / "docs/decisions").glob("[0-9]*.md"):
+        assert f"]({decision.name})" in index, f"{decision.name} is not in docs/decisions/README.md"
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
+
+
 @pytest.fixture
 def only_old_python(tmp_path: Path) -> Path:
     """A folder for PATH that has what a shell needs, and a Python of another age."""
