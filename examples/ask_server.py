@@ -41,7 +41,7 @@ def echo(text: str) -> str:
 
 def ask_for_summary(text: str) -> Sample:
     """The question of `summarize`: a request for a model's words (sampling/createMessage)."""
-    return Sample([user(f"Summarize in one sentence:\n\n{text}")], max_tokens=80)
+    return Sample([user(f"Summarize in one sentence:\n\n{text}")], max_tokens=80, temperature=0)
 
 
 @mcp.tool()

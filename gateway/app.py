@@ -29,6 +29,7 @@ from gateway.downstream.stdio import StdioEndpoint
 from gateway.downstream.subscriptions import Subscriptions
 from gateway.downstream.work import InFlight
 from gateway.errors import ConfigurationError, ProviderError, QuestionRefused, ServerUnavailable
+from gateway.llm.chain import Chain
 from gateway.llm.port import Llm
 from gateway.llm.registry import build_llm
 from gateway.observability.decisions import DecisionLog
@@ -45,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 STOP_GRACE = 2.0
 """Seconds calls in flight have to end by themselves when the gateway stops."""
-_SETTLE = 120.0
+_SETTLE = 10.0
 """Seconds after which the gateway is ready even if a server still starts for the first time."""
 
 
@@ -61,10 +62,8 @@ class Gateway:
             raise ConfigurationError([problem])
         self.config = config
         self.log = DecisionLog(config.decisions_kept)
-        self.llms: Mapping[Kind, Llm] = {
-            "sampling": build_llm(config.sampling_llm),
-            "elicitation": build_llm(config.elicitation_llm),
-        }
+        self._chains = (build_llm(config.sampling_llm), build_llm(config.elicitation_llm))
+        self.llms: Mapping[Kind, Llm] = {"sampling": self._chains[0], "elicitation": self._chains[1]}
         self.broker = build_broker(config, self.llms, self.log)
         self.fleet = Fleet(
             config.servers,
@@ -130,6 +129,14 @@ class Gateway:
         """Whether every server has been tried once and the gateway is not stopping."""
         return self._ready.is_set() and not self._stopping
 
+    async def wait_ready(self) -> None:
+        """Wait until every server has been tried once."""
+        await self._ready.wait()
+
+    def chains(self) -> Sequence[Chain]:
+        """Return the chains of LLM providers, for probing."""
+        return self._chains
+
     def servers(self) -> Sequence[ServerStatus]:
         """Return the state of every server."""
         return self.fleet.status()
@@ -179,6 +186,8 @@ class Gateway:
         for failure in await asyncio.gather(*warming, return_exceptions=True):
             if isinstance(failure, ProviderError):
                 logger.warning("%s", failure)
+            elif failure is not None:
+                raise failure
         await self.fleet.settled(_SETTLE)
         await self._warn_of_unmatched_entries()
         self._ready.set()

@@ -97,6 +97,10 @@ class Catalog:
         self._indexes.clear()
         self._views.clear()
 
+    def clashes(self) -> tuple[str, ...]:
+        """Return what is hidden behind another server's entry of the same name, in words, as seen so far."""
+        return tuple(sorted(self._clashes))
+
     async def greeting(self) -> Greeting:
         """Return capabilities and instructions, without listing anything."""
         await self._started()

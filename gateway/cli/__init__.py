@@ -1,0 +1,1 @@
+"""The command line: `backchannel serve`, `check`, `explain`, `doctor`, `demo`."""

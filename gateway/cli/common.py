@@ -1,0 +1,60 @@
+"""What every command does: find the configuration, load it, and fail in words."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from gateway.errors import BackchannelError, ConfigurationError
+
+if TYPE_CHECKING:
+    from gateway.config.resolved import GatewayConfig
+
+DEFAULT_CONFIG = Path("config/gateway.yaml")
+
+ConfigOption = Annotated[
+    Path,
+    typer.Option("--config", "-c", envvar="BACKCHANNEL_CONFIG", help="The gateway's YAML file."),
+]
+
+
+def environment() -> dict[str, str]:
+    """Return the environment that configuration is expanded from.
+
+    `BACKCHANNEL_PYTHON` is this interpreter unless set, so that servers written in Python
+    run where their packages are.
+    """
+    return {"BACKCHANNEL_PYTHON": sys.executable, **os.environ}
+
+
+def load_config(path: Path, overrides: Mapping[str, object] | None = None) -> GatewayConfig:
+    """Load the configuration or end the program with every problem of it."""
+    from gateway.config.loader import load
+
+    try:
+        return load(path, environment(), overrides=overrides)
+    except ConfigurationError as error:
+        fail(error)
+
+
+def fail(error: BackchannelError | str) -> NoReturn:
+    """Print what went wrong, and nothing else, and end with status 1."""
+    if isinstance(error, ConfigurationError):
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        count = len(error.problems)
+        print(f"{count} problem{'s' if count != 1 else ''} in the configuration", file=sys.stderr)
+    else:
+        print(f"backchannel: {error}", file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def warn(config: GatewayConfig) -> None:
+    """Print what is odd in a configuration that can be used all the same."""
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)

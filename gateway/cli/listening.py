@@ -1,0 +1,100 @@
+"""A listening gateway: what `serve` and `demo` share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+from gateway.cli.common import fail
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from gateway.app import Gateway
+    from gateway.config.resolved import GatewayConfig
+
+Listening = AbstractAsyncContextManager[tuple["Gateway", str]]
+
+_GRACE = 5
+"""Seconds that connections have to close once calls and streams have ended."""
+
+
+def build_server(config: GatewayConfig) -> tuple[Gateway, uvicorn.Server]:
+    """Return a gateway and the HTTP server that will serve it.
+
+    Raises:
+        ConfigurationError: the gateway would be open to strangers.
+    """
+    import uvicorn
+
+    from gateway.app import Gateway
+
+    gateway = Gateway(config)
+
+    class Server(uvicorn.Server):
+        """Ends calls and streams before it waits for connections, and leaves signals to its owner."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Generator[None]:
+            yield
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await gateway.stop_serving()
+            await super().shutdown(sockets)
+
+    settings = uvicorn.Config(
+        gateway.app,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE,
+    )
+    return gateway, Server(settings)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the listening socket, or end the program saying why not.
+
+    The protocol is named, since event loops turn Nagle's delay off only where it is.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        fail(f"cannot listen on {host}:{port}: {reason}; choose another address with --host and --port")
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the MCP endpoint's address."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/mcp" if ":" in host else f"http://{host}:{port}/mcp"
+
+
+@contextlib.asynccontextmanager
+async def listening(config: GatewayConfig) -> AsyncGenerator[tuple[Gateway, str]]:
+    """Serve until the block ends; yields once every server has been tried."""
+    listener = listen(config.http.host, config.http.port)
+    gateway, server = build_server(config)
+    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+    ready = asyncio.ensure_future(gateway.wait_ready())
+    try:
+        await asyncio.wait((serving, ready), return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            fail("the gateway could not start; its log says why")
+        yield gateway, url_of(listener)
+    finally:
+        ready.cancel()
+        server.should_exit = True
+        await serving
