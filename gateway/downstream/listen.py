@@ -34,13 +34,13 @@ class Listener:
         self._methods.add(method)
 
     def tell(self, method: str, params: Json | None = None) -> None:
-        """Queue a notification if the client asked for its kind."""
+        """Queue a notification if the client asked for its kind; the latest about a thing is enough."""
         if method not in self._methods:
             return
         body = dict(params or {})
         meta: Any = body.get("_meta")
         body["_meta"] = {**(cast("Json", meta) if isinstance(meta, dict) else {}), **self.stamp()}
-        self._outbox.put(jsonrpc.notification(method, body))
+        self._outbox.put(jsonrpc.notification(method, body), (method, body.get("uri"), self.request_id))
 
     def stamp(self) -> Json:
         """Return the `_meta` entry that names the subscription."""

@@ -22,6 +22,7 @@ class Item:
     number: int
     data: bytes
     lossy: bool
+    about: tuple[object, ...] | None = None
 
 
 class Outbox:
@@ -59,15 +60,21 @@ class Outbox:
         state = "closed" if self.closed else "open"
         return f"<Outbox {self.stream_id} {state}, {len(self._waiting)} waiting, {len(self._sent)} kept>"
 
-    def put(self, message: Json) -> None:
-        """Queue a message; ignored once closed."""
+    def put(self, message: Json, about: tuple[object, ...] | None = None) -> None:
+        """Queue a message; ignored once closed.
+
+        `about` marks news that says all that earlier news about the same thing did: it takes
+        the place of one that still waits.
+        """
         if self.closed:
             return
         lossy = message.get("method") in LOSSY
+        if about is not None:
+            self._supersede(about)
         if len(self._waiting) >= self._backlog:
             self._drop()
         self._last += 1
-        self._waiting.append(Item(self._last, jsonrpc.encode(message), lossy))
+        self._waiting.append(Item(self._last, jsonrpc.encode(message), lossy, about))
         self._wake.set()
         if self._on_first is not None:
             first, self._on_first = self._on_first, None
@@ -117,6 +124,12 @@ class Outbox:
                 return await self._wake.wait()
         except TimeoutError:
             return False
+
+    def _supersede(self, about: tuple[object, ...]) -> None:
+        for index, item in enumerate(self._waiting):
+            if item.about == about:
+                del self._waiting[index]
+                return
 
     def _drop(self) -> None:
         for index, item in enumerate(self._waiting):

@@ -146,8 +146,9 @@ class Session:
                 ticket.cancel()
 
     def tell(self, method: str, params: Json | None = None) -> None:
-        """Queue a notification that belongs to no call."""
-        self.general.put(jsonrpc.notification(method, params))
+        """Queue news of what has changed; no call's. A client that does not read keeps the latest of each."""
+        about = (method, params.get("uri") if params else None)
+        self.general.put(jsonrpc.notification(method, params), about)
 
     async def end(self, reason: str) -> None:
         """End the session: its calls are cancelled, its questions closed. Idempotent."""

@@ -65,6 +65,19 @@ async def test_a_backlog_loses_progress_first_and_never_an_answer() -> None:
     assert outbox.dropped == 92
 
 
+async def test_news_about_one_thing_waits_once_and_the_latest_is_what_is_read() -> None:
+    outbox = Outbox(backlog=10)
+    for number in range(100):
+        for uri in ("a:1", "a:2"):
+            news = {"jsonrpc": "2.0", "method": "notifications/resources/updated"}
+            outbox.put({**news, "params": {"uri": uri, "n": number}}, ("updated", uri))
+    outbox.close()
+    assert [message["params"] for _, message in await read_all(outbox)] == [
+        {"uri": "a:1", "n": 99},
+        {"uri": "a:2", "n": 99},
+    ]
+
+
 async def test_an_idle_reader_is_told_so() -> None:
     outbox = Outbox()
     async for item in outbox.read(idle=0.001):
