@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,10 +36,10 @@ def explain(
         print("\n".join(lines(facts, resolve(loaded.policy, facts))))
 
 
-def _kinds(kind: str | None) -> tuple[Kind, ...]:
+def _kinds(kind: str | None) -> Sequence[Kind]:
     from gateway.policy.model import KINDS
 
-    chosen = tuple(one for one in KINDS if kind in (None, one))
+    chosen: list[Kind] = [one for one in KINDS if kind in (None, one)]
     if not chosen:
         fail(f"--kind must be sampling or elicitation, not '{kind}'")
     return chosen
