@@ -370,3 +370,7 @@ async def begin(fleet: Fleet, server: str, caller: FakeCaller, tool: str = "tool
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     await turns()
     return Calling(task, scope, caller)
+
+
+def names(entries) -> list[str]:
+    return [entry.get("name") or entry.get("uri") or entry.get("uriTemplate") for entry in entries]

@@ -1,0 +1,68 @@
+"""A client of the MCP endpoint that speaks bare HTTP, so that it can misbehave."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+
+from gateway.wire import sse
+from tests.support.front import Front
+
+BOTH = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+META = "io.modelcontextprotocol/"
+ENVELOPE = {META + "protocolVersion": "2026-07-28", META + "clientCapabilities": {}}
+
+
+def call(name: str, request_id: Any = 1, **arguments: Any) -> dict[str, Any]:
+    params = {"name": name, "arguments": arguments}
+    return {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
+
+
+def modern(message: dict[str, Any], **headers: str) -> dict[str, Any]:
+    params = {**message.get("params", {}), "_meta": ENVELOPE}
+    sent = {"mcp-protocol-version": "2026-07-28", "mcp-method": message["method"]}
+    if "name" in params:
+        sent["mcp-name"] = params["name"]
+    return {"json": {**message, "params": params}, "headers": {**BOTH, **sent, **headers}}
+
+
+@asynccontextmanager
+async def http(front: Front, **headers: str) -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(base_url=front.base, headers={**BOTH, **headers}, timeout=20) as client:
+        yield client
+
+
+async def initialize(
+    client: httpx2.AsyncClient, capabilities: dict[str, Any] | None = None
+) -> dict[str, str]:
+    params = {
+        "protocolVersion": "2025-11-25",
+        "capabilities": capabilities or {},
+        "clientInfo": {"name": "raw", "version": "1"},
+    }
+    response = await client.post(
+        "/mcp", json={"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
+    )
+    assert response.status_code == 200, response.text
+    return {"mcp-session-id": response.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
+
+
+class EventStream:
+    """Events of a response, one at a time."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._chunks = response.aiter_bytes()
+        self._reader = sse.Reader(1 << 20)
+        self._events: list[sse.Event] = []
+
+    async def next(self) -> sse.Event:
+        while not self._events:
+            self._events.extend(self._reader.feed(await anext(self._chunks)))
+        return self._events.pop(0)
+
+    async def message(self) -> dict[str, Any]:
+        return json.loads((await self.next()).data)
