@@ -65,7 +65,8 @@ async def shake_hands(conversation: Conversation, channel: Channel, profile: Pro
         ServerUnavailable: it speaks another revision.
         CallError: the transport failed.
     """
-    result = await conversation.request("initialize", initialize_params(profile))
+    # A client must not cancel this one request (2025-11-25, utilities/cancellation).
+    result = await conversation.request("initialize", initialize_params(profile), quiet=True)
     connection = HandshakeConnection(conversation, channel, read_initialize(conversation.server, result))
     # From here on the server may ask, and even before it has read that we are ready.
     conversation.connection = connection

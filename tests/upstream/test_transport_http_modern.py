@@ -1,25 +1,19 @@
-"""Streamable HTTP of the modern era: the envelope, mirrored headers, subscriptions, and the era probe."""
+"""Streamable HTTP of the modern era: the envelope, mirrored headers, subscriptions."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
 from gateway.calls.model import LATER, Suspended
-from gateway.config.resolved import ServerConfig
 from gateway.errors import ConnectionLost, PeerError, ServerUnavailable
 from gateway.upstream.dial import dialer_for
 from gateway.upstream.modern_connection import ModernConnection
-from gateway.upstream.port import Connection
-from tests.support.raw.httpd import Httpd, Reply, Request
-from tests.support.raw.peers import HERE, MODERN, PROFILE, Recorder, call, raw_server
+from tests.support.raw.httpd import Reply, Request
+from tests.support.raw.peers import MODERN, PROFILE, Recorder, call, raw_server
+from tests.support.raw.stateless import META, Json, Stateless, connected, tool
 
-Json = dict[str, Any]
-META = "io.modelcontextprotocol/"
 ANNOTATED: Json = {
     "type": "object",
     "properties": {
@@ -28,79 +22,6 @@ ANNOTATED: Json = {
     },
 }
 BROKEN: Json = {"type": "object", "properties": {"x": {"type": "number", "x-mcp-header": "X"}}}
-
-
-class Stateless:
-    """A modern server whose tool listing and calls a test can change."""
-
-    def __init__(self, *tools: Json, capabilities: Json | None = None) -> None:
-        self.tools = list(tools)
-        self.capabilities = capabilities or {"tools": {}}
-        self.calls: list[Request] = []
-        self.demands: dict[str, str] = {}
-        self.listens: list[tuple[Json, Reply, int]] = []
-        self.listened = asyncio.Event()
-        self.honor = True
-
-    async def __call__(self, request: Request, reply: Reply) -> None:
-        message = request.json
-        method = message["method"]
-        if method == "server/discover":
-            await reply.send_json(
-                self.result(request, supportedVersions=["2026-07-28"], capabilities=self.capabilities)
-            )
-        elif method == "tools/list":
-            first = "cursor" not in message["params"]
-            more = {"nextCursor": "2"} if first and len(self.tools) > 1 else {}
-            tools = self.tools[:1] if first else self.tools[1:]
-            await reply.send_json(self.result(request, tools=tools, **more))
-        elif method == "subscriptions/listen":
-            await self.listen(request, reply)
-        else:
-            await self.call(request, reply)
-
-    async def call(self, request: Request, reply: Reply) -> None:
-        self.calls.append(request)
-        wrong = [name for name, value in self.demands.items() if request.headers.get(name) != value]
-        if wrong:
-            error = {"code": -32020, "message": f"Header mismatch: {wrong[0]}"}
-            await reply.send_json({"jsonrpc": "2.0", "id": request.json["id"], "error": error}, 400)
-        else:
-            await reply.send_json(self.result(request, content=[]))
-
-    async def listen(self, request: Request, reply: Reply) -> None:
-        wanted, number = request.json["params"]["notifications"], request.json["id"]
-        await reply.stream()
-        self.listens.append((wanted, reply, number))
-        await self.announce(-1, "subscriptions/acknowledged", notifications=wanted if self.honor else {})
-        self.listened.set()
-        await reply.left.wait()
-
-    async def announce(self, which: int, name: str, **params: Any) -> None:
-        _, reply, number = self.listens[which]
-        stamped = {**params, "_meta": {META + "subscriptionId": number, **params.get("_meta", {})}}
-        await reply.event({"jsonrpc": "2.0", "method": f"notifications/{name}", "params": stamped})
-
-    @staticmethod
-    def result(request: Request, **result: Any) -> Json:
-        return {"jsonrpc": "2.0", "id": request.json["id"], "result": {"resultType": "complete", **result}}
-
-
-def tool(name: str, schema: Json) -> Json:
-    return {"name": name, "inputSchema": schema, "x-unknown": 1}
-
-
-@asynccontextmanager
-async def connected(
-    server: Any, recorder: Recorder | None = None, **settings: Any
-) -> AsyncGenerator[tuple[Httpd, Connection]]:
-    async with Httpd(server) as httpd:
-        config = ServerConfig("web", "http", HERE, url=httpd.url + "/mcp", **settings)
-        connection = await dialer_for(config).dial(PROFILE, (recorder or Recorder()).listener)
-        try:
-            yield httpd, connection
-        finally:
-            await connection.aclose()
 
 
 async def test_every_request_says_who_asks_and_what_it_can_answer_and_mirrors_it_in_headers() -> None:
@@ -325,109 +246,3 @@ class _Asked(Request):
 
     def __init__(self, number: int) -> None:
         super().__init__("POST", "", {}, b'{"id": %d}' % number, 0)
-
-
-def discovering(*answers: Any) -> Any:
-    """A server that gives these answers to `server/discover`, then speaks the handshake."""
-    left = list(answers)
-
-    async def handle(request: Request, reply: Reply) -> None:
-        message = request.json if request.body else {}
-        if message.get("method") == "server/discover":
-            await left.pop(0)(request, reply)
-        elif message.get("method") == "initialize":
-            result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {}}
-            await reply.send_json({"jsonrpc": "2.0", "id": message["id"], "result": result})
-        else:
-            await reply.send(202 if request.method == "POST" else 405)
-
-    return handle
-
-
-def error(code: int, status: int = 400, data: Any = None) -> Any:
-    async def answer(request: Request, reply: Reply) -> None:
-        body = {"code": code, "message": "no", "data": data}
-        await reply.send_json({"jsonrpc": "2.0", "id": request.json["id"], "error": body}, status)
-
-    return answer
-
-
-def plain(status: int, body: bytes = b"", **headers: str) -> Any:
-    async def answer(request: Request, reply: Reply) -> None:
-        await reply.send(status, body, **headers)
-
-    return answer
-
-
-def discovered(*versions: Any) -> Any:
-    async def answer(request: Request, reply: Reply) -> None:
-        await reply.send_json(Stateless.result(request, supportedVersions=list(versions), capabilities={}))
-
-    return answer
-
-
-@pytest.mark.parametrize(
-    ("answers", "era"),
-    [
-        ((discovered("2025-11-25", "2026-07-28"),), "modern"),
-        ((error(-32022, data={"supported": ["2026-07-28"]}), discovered("2026-07-28")), "modern"),
-        ((discovered("2025-11-25"),), "handshake"),
-        ((discovered(),), "handshake"),
-        ((discovered(7, None),), "handshake"),
-        ((error(-32601, 404),), "handshake"),
-        ((error(-32601, 200),), "handshake"),
-        ((error(-32602),), "handshake"),
-        ((error(-32000),), "handshake"),
-        ((error(-32022, data={"supported": ["2025-06-18"]}),), "handshake"),
-        ((error(-32022),), "handshake"),
-        ((plain(400, b"Bad Request"),), "handshake"),
-        ((plain(404),), "handshake"),
-        ((plain(405),), "handshake"),
-        ((plain(500, b"<html>"),), "handshake"),
-        ((plain(202),), "handshake"),
-        ((plain(200, b"hello", content_type="text/html"),), "handshake"),
-        ((plain(200, b"{}", content_type="application/json"),), "handshake"),
-    ],
-)
-async def test_the_era_is_judged_by_the_answer_to_discover(answers: Any, era: str) -> None:
-    async with connected(discovering(*answers)) as (_, connection):
-        assert connection.hello.era == era
-
-
-async def test_a_modern_server_that_shares_no_revision_is_named_with_what_it_speaks() -> None:
-    async with Httpd(discovering(error(-32022, data={"supported": ["2031-01-01", "2032-01-01"]}))) as httpd:
-        config = ServerConfig("web", "http", HERE, url=httpd.url)
-        with pytest.raises(
-            ServerUnavailable, match="it speaks 2031-01-01, 2032-01-01, and the gateway does not"
-        ):
-            await dialer_for(config).dial(PROFILE, Recorder().listener)
-
-
-async def test_refused_credentials_are_no_verdict_on_the_era() -> None:
-    async with Httpd(discovering(plain(401))) as httpd:
-        config = ServerConfig("web", "http", HERE, url=httpd.url)
-        with pytest.raises(ServerUnavailable, match="HTTP 401"):
-            await dialer_for(config).dial(PROFILE, Recorder().listener)
-    assert len(httpd.requests) == 1
-
-
-async def test_a_server_that_became_modern_is_found_out_when_it_refuses_the_handshake() -> None:
-    server: Any = discovering(error(-32601))
-
-    async def changing(request: Request, reply: Reply) -> None:
-        await server(request, reply)
-
-    async def now_modern(request: Request, reply: Reply) -> None:
-        if request.json["method"] == "initialize":
-            await error(-32022, data={"supported": ["2026-07-28"]})(request, reply)
-        else:
-            await Stateless()(request, reply)
-
-    async with Httpd(changing) as httpd:
-        dialer = dialer_for(ServerConfig("web", "http", HERE, url=httpd.url))
-        old = await dialer.dial(PROFILE, Recorder().listener)
-        await old.aclose()
-        server = now_modern
-        new = await dialer.dial(PROFILE, Recorder().listener)
-        assert (old.hello.era, new.hello.era) == ("handshake", "modern")
-        await new.aclose()
