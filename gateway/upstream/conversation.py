@@ -30,6 +30,7 @@ Watch = Callable[[str, Json], None]
 """Takes the notifications of one subscription, their stamp still on."""
 
 _OF_A_CALL = frozenset({"notifications/progress", "notifications/message"})
+_NOTIFYING = 10.0
 _SHOWN = 200
 _NONSENSE_SHOWN = 20
 _FLOOD = 64
@@ -148,12 +149,13 @@ class Conversation:
             self._close(pending)
 
     async def notify(self, method: str, params: Json | None = None) -> None:
-        """Send a notification; a connection that is over or breaks is not an error."""
+        """Send a notification within 10 seconds; a connection that is over or breaks is not an error."""
         if self.closed.is_set():
             return
         try:
-            await self._channel.send(jsonrpc.notification(method, params), None)
-        except CallError as error:
+            async with asyncio.timeout(_NOTIFYING):
+                await self._channel.send(jsonrpc.notification(method, params), None)
+        except (TimeoutError, CallError) as error:
             log.debug("server %s was not told %s: %s", self.server, method, error)
 
     def take(self, message: Any, pending: Pending | None = None) -> None:

@@ -172,6 +172,8 @@ class HandshakeHttpChannel:
         if pending is None or said is None or response.status_code in (401, 403):
             raise error
         self._conversation.take(said, pending)
+        if not pending.future.done():
+            raise error
 
     async def _exchange(self, message: Json, pending: Pending) -> None:
         cursor = _Cursor()

@@ -88,6 +88,8 @@ class ModernHttpChannel:
             if said is None or response.status_code in (401, 403):
                 raise error
             conversation.take(said, pending)
+            if not pending.future.done():
+                raise error
             return
         kind = content_type(response)
         if kind == EVENT_STREAM:

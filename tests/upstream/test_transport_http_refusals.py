@@ -151,6 +151,10 @@ async def test_a_redirect_to_another_origin_is_not_followed_and_no_credentials_l
             "content type 'text/plain'",
         ),
         (lambda request, reply: reply.send(200, b"{", content_type="application/json"), "without a response"),
+        (
+            lambda request, reply: reply.send_json({"error": {"message": "not JSON-RPC"}}, 502),
+            "HTTP 502 Bad Gateway",
+        ),
         (lambda request, reply: reply.send(500, b"oops"), "HTTP 500 Internal Server Error"),
     ],
 )
