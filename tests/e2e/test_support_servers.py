@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import dataclasses
+import subprocess
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,10 @@ from mcp.client import Client
 from mcp.types import CallToolRequest, CallToolRequestParams, ErrorData, ResourceTemplateReference
 
 from tests.support.clients import DECLINED, Mode, Person, accepted, call, connect, sampled, text_of
-from tests.support.processes import asking_command, asking_http, descendants, file_says, none_left
+from tests.support.processes import asking_command, descendants, file_says, none_left
 from tests.support.servers.questions import RawResult
+
+Connecting = AbstractAsyncContextManager[Client]
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,47 @@ WAYS = [
 ]
 
 
-@contextlib.asynccontextmanager
-async def reach(way: Way, person: Person | None = None, *options: str, **keys: Any) -> AsyncIterator[Client]:
-    async with contextlib.AsyncExitStack() as stack:
-        if way.transport == "stdio":
-            command, *arguments = asking_command(*way.options, *options, era=way.era)
-            target: Any = StdioServerParameters(command=command, args=arguments)
-        else:
-            server = asking_http(*way.options, *options, transport=way.transport, era=way.era)
-            target = (await stack.enter_async_context(server)).url
-        yield await stack.enter_async_context(connect(target, person, way.era, **keys))
+class Servers:
+    """Asking servers over HTTP, each started when it is first needed and shared by the tests here."""
+
+    def __init__(self) -> None:
+        self._urls: dict[Way, str] = {}
+        self._processes = contextlib.ExitStack()
+
+    def url(self, way: Way) -> str:
+        if way not in self._urls:
+            command = asking_command(*way.options, transport=way.transport, era=way.era)
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            self._processes.callback(process.wait)
+            self._processes.callback(process.terminate)
+            assert process.stdout is not None
+            path = "sse" if way.transport == "sse" else "mcp"
+            self._urls[way] = f"http://127.0.0.1:{process.stdout.readline().strip()}/{path}"
+            self._processes.callback(process.stdout.close)
+        return self._urls[way]
+
+    def close(self) -> None:
+        self._processes.close()
+
+
+SERVERS = Servers()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _servers() -> Iterator[None]:
+    yield
+    SERVERS.close()
+
+
+def target(way: Way, *options: str) -> str | StdioServerParameters:
+    if way.transport != "stdio":
+        return SERVERS.url(dataclasses.replace(way, options=(*way.options, *options)))
+    command, *arguments = asking_command(*way.options, *options, era=way.era)
+    return StdioServerParameters(command=command, args=arguments)
+
+
+def reach(way: Way, person: Person | None = None, *options: str, **keys: Any) -> Connecting:
+    return connect(target(way, *options), person, way.era, **keys)
 
 
 def everyone() -> Person:
@@ -189,16 +225,9 @@ async def test_a_question_outside_any_call_is_asked_on_the_connection(tmp_path: 
 @pytest.mark.parametrize("way", [way for way in WAYS if not way.options], ids=str)
 async def test_a_server_of_one_era_refuses_the_other(way: Way) -> None:
     other: Mode = "handshake" if way.era == "modern" else "modern"
-    async with contextlib.AsyncExitStack() as stack:
-        if way.transport == "stdio":
-            command, *arguments = asking_command(era=way.era)
-            target: Any = StdioServerParameters(command=command, args=arguments)
-        else:
-            server = asking_http(transport=way.transport, era=way.era)
-            target = (await stack.enter_async_context(server)).url
-        with pytest.raises(BaseException) as caught:
-            async with connect(target, None, other) as client:
-                await client.list_tools()
+    with pytest.raises(BaseException) as caught:
+        async with connect(target(way), None, other) as client:
+            await client.list_tools()
     assert _has_mcp_error(caught.value), caught.value
 
 
