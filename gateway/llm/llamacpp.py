@@ -17,6 +17,7 @@ Two things the library does not offer are worked around here:
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import socket
@@ -187,6 +188,9 @@ class Engine:
         params.verbosity = -1  # standard output belongs to the stdio transport
         params.ui = params.endpoint_slots = params.endpoint_props = False
         params.n_threads_http = 1
+        # Its threads wait for each other by spinning: one more than there are free processors
+        # makes an answer ten times slower, and the gateway and its servers need some too.
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
         params.api_keys = [secrets.token_hex(32)]
         with _private_address() as address:
             params.hostnames = [address]
@@ -210,6 +214,11 @@ class Engine:
         loading, self._loading = self._loading, None
         if loading is not None:
             await asyncio.wait([loading])
+
+
+def _threads() -> int:
+    """Return half the processors of this machine, at least one and at most eight."""
+    return max(1, min(8, (os.cpu_count() or 1) // 2))
 
 
 def _run(
