@@ -20,8 +20,8 @@ TEXT = (
     "and its keeper still climbs two hundred steps every evening."
 )
 CALLS: list[tuple[str, dict[str, Any]]] = [
-    ("ask__summarize", {"text": TEXT}),
-    ("ask__book_table", {"date": "Friday", "people": 4}),
+    ("summarize", {"text": TEXT}),
+    ("book_table", {"date": "Friday", "people": 4}),
 ]
 
 
@@ -41,12 +41,14 @@ async def run(url: str, era: str) -> None:
     """Connect, and make every call."""
     mode = "legacy" if era == "handshake" else "2026-07-28"
     async with Client(url, mode=mode, elicitation_callback=answer_form) as client:
-        for tool, arguments in CALLS:
+        exposed = [tool.name for tool in (await client.list_tools()).tools]
+        for name, arguments in CALLS:
+            tool = next((tool for tool in exposed if tool.endswith(name)), name)
             tell("call", tool=tool, arguments=arguments)
             try:
                 result = await client.call_tool(tool, arguments)
             except MCPError as error:
-                tell("error", tool=tool, code=error.code, message=error.message)
+                tell("error", tool=tool, text=f"error {error.code}: {error.message}")
                 continue
             text = " ".join(block.text for block in result.content if isinstance(block, TextContent))
             tell("result", tool=tool, text=text)

@@ -44,17 +44,26 @@ def load_config(path: Path, overrides: Mapping[str, object] | None = None) -> Ga
 
 def fail(error: BackchannelError | str) -> NoReturn:
     """Print what went wrong, and nothing else, and end with status 1."""
+    tell(error)
+    raise typer.Exit(1)
+
+
+def tell(error: BackchannelError | str) -> None:
+    """Print what went wrong, and nothing else."""
     if isinstance(error, ConfigurationError):
         for problem in error.problems:
             print(problem, file=sys.stderr)
-        count = len(error.problems)
-        print(f"{count} problem{'s' if count != 1 else ''} in the configuration", file=sys.stderr)
+        print(f"{counted(len(error.problems), 'problem')} in the configuration", file=sys.stderr)
     else:
         print(f"backchannel: {error}", file=sys.stderr)
-    raise typer.Exit(1)
 
 
 def warn(config: GatewayConfig) -> None:
     """Print what is odd in a configuration that can be used all the same."""
     for warning in config.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def counted(number: int, what: str, many: str | None = None) -> str:
+    """Return a number with its noun: ``1 server``, ``2 servers``."""
+    return f"{number} {what if number == 1 else many or f'{what}s'}"

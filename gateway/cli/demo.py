@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +17,19 @@ from gateway.cli.listening import Listening, listening
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
+    from gateway.config.resolved import GatewayConfig
+    from gateway.policy.model import Kind
 
 Json = dict[str, Any]
 
-_ERAS = ("handshake", "modern")
-_EXPECTED = {"sampling": "llm", "elicitation": "client"}
+_CLIENT = Path("examples/ask_client.py")
+_SERVER = "ask"
+_TITLES = {
+    "handshake": "A client of protocol 2025-11-25, with a session",
+    "modern": "A client of protocol 2026-07-28, stateless",
+}
+_TOOLS: dict[Kind, str] = {"sampling": "summarize", "elicitation": "book_table"}
+"""The tool of the example server that asks each kind of question."""
 _PARTY = {"llm": "the gateway's own LLM", "client": "the client"}
 _LEVELS = {
     "tool": "level 1, tool",
@@ -29,94 +39,150 @@ _LEVELS = {
     "built_in": "level 5, built in",
 }
 _CLIENT_LIMIT = 120
+"""Seconds in which the client has to finish."""
+_BREAK = "\n" + " " * 11
+"""What continues a line under the words of its party."""
 
 
 def demo(config: ConfigOption = DEFAULT_CONFIG) -> None:
-    """Show who answers what a server asks back. Exit status 1 if somebody else answered."""
-    script = config.resolve().parent.parent / "examples" / "ask_client.py"
-    if not script.is_file():
-        fail(f"the demo needs its example client at {script}; run it from a checkout of the project")
+    """Show who answers what a server asks back. Exit status 1 if the policy's party did not answer."""
+    if config == DEFAULT_CONFIG and not config.exists():
+        config = Path(__file__).resolve().parents[2] / DEFAULT_CONFIG
     loaded = load_config(config, {"http.port": 0, "http.host": "127.0.0.1", "logging.level": "error"})
+    example = [server for server in loaded.servers if server.name == _SERVER]
+    if not example:
+        fail(f"the demo needs the example server '{_SERVER}' among the servers of {config}, as it is shipped")
     from gateway.observability.logging import configure
 
     configure(loaded.logging)
-    if not asyncio.run(_demo(listening(loaded), script, config)):
+    alone = dataclasses.replace(loaded, servers=tuple(example), api_keys=())
+    if not asyncio.run(_demo(listening(alone), _find_client(config), loaded)):
         raise typer.Exit(1)
 
 
-async def _demo(at: Listening, script: Path, config: Path) -> bool:
+def _find_client(config: Path) -> Path:
+    """Return the example client: of the project the configuration is of, of here, or of this program."""
+    folders = (config.resolve().parent.parent, Path.cwd(), Path(__file__).resolve().parents[2])
+    found = next((folder / _CLIENT for folder in folders if (folder / _CLIENT).is_file()), None)
+    if found is None:
+        fail(f"the demo needs {_CLIENT} of the project; run it from the project's folder")
+    return found
+
+
+async def _demo(at: Listening, script: Path, config: GatewayConfig) -> bool:
     async with at as (gateway, url):
-        down = [server for server in gateway.servers() if server.name == "ask" and server.state != "up"]
-        if down:
-            fail(f"the example server 'ask' is {down[0].state}: {down[0].reason}")
-        print(f"A server asks back through the gateway at {url} ({config}).\n")
-        as_expected = [await _scene(gateway, url, script, era) for era in _ERAS]
-    print("Try it yourself:")
+        (server,) = gateway.servers()
+        if server.state != "up":
+            fail(f"the example server '{_SERVER}' is {server.state}: {server.reason or 'no answer yet'}")
+        tools = f"{server.transport}, {server.tools} tools"
+        print(f"server   '{_SERVER}', an MCP server whose tools ask back ({tools})")
+        print(f"gateway  {url}, policy of {config.file}")
+        print("client   can show its user a form, and has no language model\n")
+        scenes = [await _Scene(gateway, url, script, era, config).play() for era in _TITLES]
+    print("Try it yourself:\n")
     print("  backchannel serve")
     print("  claude mcp add --transport http backchannel http://127.0.0.1:8080/mcp")
-    print("  backchannel explain --server ask --tool summarize")
-    return all(as_expected)
+    print("  curl http://127.0.0.1:8080/api/decisions")
+    print(f"  backchannel explain --server {_SERVER} --tool {_TOOLS['sampling']}")
+    return all(scenes)
 
 
-async def _scene(gateway: Gateway, url: str, script: Path, era: str) -> bool:
-    """Run the client once, and tell what happened; true if the expected parties answered."""
-    protocol = {"handshake": "2025-11-25, with a session", "modern": "2026-07-28, stateless"}[era]
-    print(f"— A client of the {era} era ({protocol}) that has no language model —\n")
-    seen = {decision["id"] for decision in gateway.decisions(1000)}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(script), url, "--era", era, stdout=asyncio.subprocess.PIPE
-    )
-    asked: Json | None = None
-    try:
-        async with asyncio.timeout(_CLIENT_LIMIT):
-            assert process.stdout is not None
-            async for line in process.stdout:
-                event = json.loads(line)
-                if event["event"] == "asked":
-                    asked = event
-                elif event["event"] == "call":
-                    print(f"  client  calls {event['tool']} {json.dumps(event['arguments'])[:90]}")
-                else:
-                    _tell_questions(gateway, seen, asked)
-                    asked = None
-                    said = _short(event.get("text") or event.get("message"))
-                    print(f"  client  gets {event['event']}: {said}\n")
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        fail(f"the demo's client did not finish within {_CLIENT_LIMIT} s")
-    return process.returncode == 0 and _check(gateway, era)
+class _Scene:
+    """One run of the client, told line by line."""
+
+    def __init__(self, gateway: Gateway, url: str, script: Path, era: str, config: GatewayConfig) -> None:
+        self._gateway = gateway
+        self._command = (sys.executable, str(script), url, "--era", era)
+        self._era = era
+        self._config = config
+        self._told = {decision["id"] for decision in gateway.decisions(1000)}
+        self._answered: dict[str, str | None] = {}
+        self._form: Json | None = None
+
+    async def play(self) -> bool:
+        """Run the client and tell what happens; true if those answered whom the policy names."""
+        print(f"{_TITLES[self._era]}\n")
+        process = await asyncio.create_subprocess_exec(*self._command, stdout=asyncio.subprocess.PIPE)
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(_CLIENT_LIMIT):
+                async for event in _events(process.stdout):
+                    self._tell(event)
+                status = await process.wait()
+        except TimeoutError:
+            fail(f"the demo's client did not finish within {_CLIENT_LIMIT} s")
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        return self._verdict() and status == 0
+
+    def _tell(self, event: Json) -> None:
+        if event["event"] == "call":
+            arguments = ", ".join(
+                f"{name}={_short(str(value), 40)}" for name, value in event["arguments"].items()
+            )
+            print(f"  client   calls {event['tool']}({arguments})")
+        elif event["event"] == "asked":
+            self._form = event
+        else:
+            self._tell_decisions()
+            paragraphs = (_short(paragraph) for paragraph in event["text"].split("\n\n"))
+            print(f"  client   gets {_BREAK.join(paragraphs)}\n")
+
+    def _tell_decisions(self) -> None:
+        for decision in reversed(self._gateway.decisions(1000)):
+            if decision["id"] not in self._told:
+                self._told.add(decision["id"])
+                self._tell_decision(decision)
+
+    def _tell_decision(self, decision: Json) -> None:
+        source, answered = decision["source"], decision["source"]
+        print(f"  server   asks back: {decision['method']}")
+        level = _LEVELS.get(decision["level"], "no level")
+        print(f"  gateway  follows {decision['strategy']}: {level}, {decision['path']}")
+        for leg in decision["legs"]:
+            if leg["source"] != source:
+                print(f"  {leg['source']:<9}does not answer: {leg['reason']}")
+        if source == "llm":
+            leg = decision["legs"][-1]
+            print(f"  LLM      {leg['provider']} {leg['model']} answers in {decision['seconds']:.2f} s")
+        elif source == "client" and self._form is not None:
+            self._tell_form(self._form, decision)
+        else:
+            answered = None
+            print(f"  gateway  has no answer: {decision['error'] or decision['outcome']}")
+        self._form = None
+        self._answered[decision["kind"]] = answered
+
+    def _tell_form(self, form: Json, decision: Json) -> None:
+        again = decision["outcome"] == "deferred"
+        how = "calls again with" if again else f"answers in {decision['seconds']:.2f} s with"
+        print(f"  client   shows its user {form['message']!r}{_BREAK}and {how} {json.dumps(form['answer'])}")
+
+    def _verdict(self) -> bool:
+        """Whether a party answered each kind that the policy names for it, and this client can be."""
+        from gateway.cli.meaning import answerers
+        from gateway.policy.model import Facts
+
+        sound = True
+        for kind, tool in _TOOLS.items():
+            (server,) = self._gateway.config.servers
+            named = answerers(self._config, Facts(kind, _SERVER, server.prefix + tool))
+            able = [leg for leg in named if leg == "llm" or kind == "elicitation"]
+            who = self._answered.get(kind)
+            if who not in (able or [None]):
+                should = " or ".join(_PARTY[leg] for leg in able) or "nobody"
+                print(f"{kind} was for {should} to answer; it was {_PARTY.get(who or '', 'nobody')}")
+                sound = False
+        return sound
 
 
-def _tell_questions(gateway: Gateway, seen: set[str], asked: Json | None) -> None:
-    for decision in reversed(gateway.decisions(1000)):
-        if decision["id"] in seen:
-            continue
-        seen.add(decision["id"])
-        print(f"  server  {decision['server']} asks back: {decision['method']}")
-        if asked is not None and decision["kind"] == "elicitation":
-            print(f"          client is shown: {asked['message']!r}")
-        leg: Json = decision["legs"][-1] if decision["legs"] else {}
-        who = _PARTY.get(decision["source"], "nobody")
-        model = (
-            f" ({leg['provider']} {leg['model']}, {decision['seconds']:.2f} s)" if leg.get("provider") else ""
-        )
-        verb = "is put to" if decision["outcome"] == "deferred" else "is answered by"
-        print(f"  gateway says: it {verb} {who}{model}")
-        print(f"          because {_LEVELS.get(decision['level'], 'no level')} says {decision['strategy']}")
-        print(f"          {decision['path']}")
+async def _events(lines: asyncio.StreamReader) -> AsyncIterator[Json]:
+    async for line in lines:
+        yield json.loads(line)
 
 
-def _check(gateway: Gateway, era: str) -> bool:
-    """Whether the latest decision of each kind names the party that the shipped policy names."""
-    for kind, party in _EXPECTED.items():
-        latest = gateway.decisions(1, kind=kind)
-        if not latest or latest[0]["source"] != party:
-            print(f"In the {era} era the {kind} request should have been answered by {_PARTY[party]}.")
-            return False
-    return True
-
-
-def _short(text: str | None) -> str:
-    words = " ".join((text or "").split())
-    return words if len(words) <= 160 else f"{words[:157]}…"
+def _short(text: str, most: int = 200) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= most else f"{words[: most - 1]}…"

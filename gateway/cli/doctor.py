@@ -8,135 +8,145 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from gateway.cli.common import DEFAULT_CONFIG, ConfigOption, load_config, warn
+from gateway.cli.common import DEFAULT_CONFIG, ConfigOption, counted, load_config, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from gateway.app import Gateway
-    from gateway.config.resolved import GatewayConfig
+    from gateway.calls.model import Capability
     from gateway.llm.probe import Probe
-    from gateway.policy.model import Kind
+    from gateway.upstream.events import ServerStatus
 
 _LIMIT = 45.0
 """Seconds for servers to connect before the doctor reports them as they are."""
-_TICK, _CROSS = "[green]✓[/green]", "[red]✗[/red]"
+_WIDTH = 130
+"""Columns of the report where it goes into a file or a pipe."""
+_TICK, _CROSS, _NOTE = "[green]✓[/green]", "[red]✗[/red]", "[yellow]![/yellow]"
+_CAPABILITIES: tuple[tuple[Capability, str], ...] = (
+    ("sampling", "sampling"),
+    ("elicitation.form", "elicitation, form"),
+    ("elicitation.url", "elicitation, url"),
+    ("roots", "roots"),
+)
 
 
 def doctor(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Connect everything once and report; exit status 1 if something is broken."""
     loaded = load_config(config, {"logging.level": "error"})
     warn(loaded)
+    from gateway.app import Gateway
     from gateway.observability.logging import configure
 
     configure(loaded.logging)
-    if not asyncio.run(_examine(loaded)):
+    if not asyncio.run(_examine(Gateway(loaded))):
         raise typer.Exit(1)
 
 
-async def _examine(config: GatewayConfig) -> bool:
+async def _examine(gateway: Gateway) -> bool:
     from rich.console import Console
 
-    from gateway.app import Gateway
-
-    console = Console(soft_wrap=True)
-    gateway = Gateway(config)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_WIDTH)
     async with gateway.running():
-        probes = await _probes(gateway)
-        await gateway.fleet.settled(_LIMIT)
-        console.print(_servers(gateway))
-        console.print(_providers(probes))
-        console.print(_meanings(config))
-        sound = _clashes(gateway, console)
-        broken = [server for server in gateway.servers() if server.state != "up"]
-        for server in broken:
-            console.print(f"{_CROSS} fix server '{server.name}': {server.reason}", highlight=False)
-        for failed in (one for one in probes if not one.ok):
-            console.print(
-                f"{_CROSS} fix provider {failed.provider} {failed.model}: {failed.detail}", highlight=False
-            )
-    return sound and not broken and all(one.ok for one in probes)
+        with console.status("connecting servers and asking providers…"):
+            probes, _ = await asyncio.gather(_probes(gateway), gateway.fleet.settled(_LIMIT))
+        notes = await _notes(gateway)
+        servers = gateway.servers()
+    console.print(_servers(servers), _providers(probes), _clients(gateway, servers), sep="\n\n", end="\n\n")
+    return _diagnose(console, servers, probes, notes)
 
 
 async def _probes(gateway: Gateway) -> Sequence[Probe]:
     """Ask each provider once, also if both kinds use it."""
     from gateway.llm.probe import probe
 
-    found = [one for chain in gateway.chains() for one in await probe(chain)]
-    return list({(one.provider, one.model): one for one in found}.values())
+    found = await asyncio.gather(*(probe(chain) for chain in gateway.chains()))
+    return list({(one.provider, one.model): one for chain in found for one in chain}.values())
 
 
-def _servers(gateway: Gateway) -> Table:
+async def _notes(gateway: Gateway) -> list[str]:
+    """Return what is odd about the listings: hidden names, and entries that match no tool."""
+    from gateway.calls.model import Nobody
+    from gateway.capabilities.registry import unmatched, warning
+
+    tools = [tool["name"] for tool in (await gateway.fleet.catalog.view(Nobody())).tools]
+    up = {server.name for server in gateway.servers() if server.state == "up"}
+    entries = [
+        one for one in unmatched(gateway.config.tools, tools) if one.server is None or one.server in up
+    ]
+    return [*gateway.fleet.catalog.clashes(), *(warning(entry, tools) for entry in entries)]
+
+
+def _table(title: str, *headings: str) -> Table:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title="Servers", title_justify="left")
-    for heading in ("", "server", "transport", "era", "tools", "prompts", "resources", "state"):
-        table.add_column(heading)
-    for server in gateway.servers():
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _servers(servers: Sequence[ServerStatus]) -> Table:
+    table = _table("Servers", "", "server", "transport", "era", "tools", "prompts", "resources", "state")
+    for server in servers:
         up = server.state == "up"
-        counts = (str(server.tools), str(server.prompts), str(server.resources)) if up else ("", "", "")
-        version = f"{server.era} {server.protocol_version}" if server.era else ""
-        state = server.state if up else f"{server.state}: {server.reason}"
-        table.add_row(_TICK if up else _CROSS, server.name, server.transport, version, *counts, state)
+        counts = (str(server.tools), str(server.prompts), str(server.resources)) if up else ("–", "–", "–")
+        version = f"{server.era}, {server.protocol_version}" if server.era else "–"
+        table.add_row(
+            _TICK if up else _CROSS, server.name, server.transport, version, *counts, _escaped(server.state)
+        )
     return table
 
 
 def _providers(probes: Sequence[Probe]) -> Table:
-    from rich.table import Table
-
-    table = Table(title="LLM providers", title_justify="left")
-    for heading in ("", "provider", "model", "seconds", "answer"):
-        table.add_column(heading)
+    table = _table("LLM providers", "", "provider", "model", "seconds", "answer")
     for one in probes:
-        table.add_row(_TICK if one.ok else _CROSS, one.provider, one.model, f"{one.seconds:.1f}", one.detail)
+        answer = one.detail if one.ok else "failed"
+        table.add_row(
+            _TICK if one.ok else _CROSS, one.provider, one.model, f"{one.seconds:.1f}", _escaped(answer)
+        )
     if not probes:
-        table.add_row(
-            "–", "none", "", "", "only clients can answer; set sampling.llm_config for an LLM of your own"
-        )
+        table.add_row("–", "none", "", "", "only clients can answer; set sampling.llm_config for an LLM")
     return table
 
 
-def _meanings(config: GatewayConfig) -> Table:
-    """Say for each server what a client must be able to do, by policy without a tool's own rules."""
-    from rich.table import Table
+def _clients(gateway: Gateway, servers: Sequence[ServerStatus]) -> Table:
+    from gateway.cli.meaning import need
 
-    table = Table(title="What a client needs", title_justify="left")
-    for heading in ("server", "sampling", "elicitation"):
-        table.add_column(heading)
-    for server in config.servers:
-        table.add_row(
-            server.name, _need(config, server.name, "sampling"), _need(config, server.name, "elicitation")
-        )
+    table = _table("What each capability of a client means", "server", "capability", "meaning")
+    for server in servers:
+        for number, (capability, words) in enumerate(_CAPABILITIES):
+            meaning = need(gateway.config, server.name, capability, server.era)
+            table.add_row("" if number else server.name, words, _escaped(meaning))
     return table
 
 
-def _need(config: GatewayConfig, server: str, kind: Kind) -> str:
-    from gateway.policy.model import Facts, Refusal
-    from gateway.policy.outcomes import legs
-    from gateway.policy.resolve import resolve
-
-    route = resolve(config.policy, Facts(kind, server))
-    if isinstance(route, Refusal):
-        return f"off ({route.reason})"
-    order = legs(route.strategy, fallback_to_llm=route.fallback_to_llm)
-    chain = config.sampling_llm if kind == "sampling" else config.elicitation_llm
-    if "llm" in order and not chain.providers:
-        order = tuple(leg for leg in order if leg != "llm")
-    if not order:
-        return "[red]nobody can answer: no LLM is configured[/red]"
-    if order == ("llm",):
-        return "nothing: the LLM answers"
-    if order == ("client",):
-        return f"the {kind} capability: only the client answers"
-    first = (
-        "the LLM answers first, the client if it fails" if order[0] == "llm" else "asked first, else the LLM"
-    )
-    return f"helpful, not needed: {first}"
+def _diagnose(
+    console: Console, servers: Sequence[ServerStatus], probes: Sequence[Probe], notes: Sequence[str]
+) -> bool:
+    """Print what to mend; true if nothing is broken."""
+    for note in notes:
+        console.print(f"{_NOTE} {_escaped(note)}")
+    broken = [
+        f"server '{server.name}' is {server.state}: {server.reason or 'it has not answered yet'}"
+        for server in servers
+        if server.state != "up"
+    ]
+    broken += [f"provider {one.provider} ({one.model}): {one.detail}" for one in probes if not one.ok]
+    for what in broken:
+        console.print(f"{_CROSS} fix {_escaped(what)}")
+    if not broken:
+        odd = f", {counted(len(notes), 'thing')} to look at above" if notes else ""
+        console.print(f"{_TICK} nothing is broken{odd}")
+    return not broken
 
 
-def _clashes(gateway: Gateway, console: Console) -> bool:
-    clashes = gateway.fleet.catalog.clashes()
-    for clash in clashes:
-        console.print(f"{_CROSS} {clash}", highlight=False)
-    return not clashes
+def _escaped(text: str) -> str:
+    """Return text that is not ours so that it is shown as it is."""
+    from rich.markup import escape
+
+    return escape(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +12,7 @@ from gateway.cli.common import DEFAULT_CONFIG, ConfigOption, fail, load_config
 
 if TYPE_CHECKING:
     from gateway.config.resolved import GatewayConfig, ServerConfig
-    from gateway.policy.model import Kind
+    from gateway.policy.model import Kind, Route
 
 
 def explain(
@@ -25,7 +25,7 @@ def explain(
 ) -> None:
     """Print every level, what it says and where, the winner, and the limits."""
     from gateway.policy.explain import explain as lines
-    from gateway.policy.model import Facts
+    from gateway.policy.model import Facts, Route
     from gateway.policy.resolve import resolve
 
     loaded = load_config(config)
@@ -33,7 +33,27 @@ def explain(
     exposed = None if tool is None else _exposed(asking, tool)
     for one in _kinds(kind):
         facts = Facts(one, asking.name, exposed)
-        print("\n".join(lines(facts, resolve(loaded.policy, facts))))
+        route = resolve(loaded.policy, facts)
+        print("\n".join(lines(facts, route)))
+        if isinstance(route, Route):
+            print("\n".join(_circumstances(loaded, asking, route)))
+
+
+def _circumstances(config: GatewayConfig, server: ServerConfig, route: Route) -> Iterator[str]:
+    """Say which LLM there is, and what the server is told that it may ask."""
+    from gateway.cli.meaning import chain, declared
+    from gateway.policy.outcomes import legs
+
+    kind = route.kind
+    if "llm" in legs(route.strategy, fallback_to_llm=route.fallback_to_llm):
+        providers = [f"{one.provider} (model {one.model})" for one in chain(config, kind).providers]
+        none = f"none is configured, so its leg is unavailable; set {kind}.llm_config"
+        yield f"  the gateway's LLM: {', then '.join(providers) or none}"
+    for able, client in ((False, f"without {kind}"), (True, f"with all of {kind}")):
+        bits = ", ".join(declared(config, server.name, kind, able=able)) or "nothing"
+        yield f"  declared to {server.name} for a client {client}: {bits}"
+    if server.era != "modern":
+        yield f"  if {server.name} is of the handshake era, a 2026-07-28 client counts as one without"
 
 
 def _kinds(kind: str | None) -> Sequence[Kind]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AbstractAsyncContextManager
@@ -27,7 +28,7 @@ def build_server(config: GatewayConfig) -> tuple[Gateway, uvicorn.Server]:
     """Return a gateway and the HTTP server that will serve it.
 
     Raises:
-        ConfigurationError: the gateway would be open to strangers.
+        ConfigurationError: the gateway would be open to strangers, or a provider lacks something.
     """
     import uvicorn
 
@@ -50,6 +51,8 @@ def build_server(config: GatewayConfig) -> tuple[Gateway, uvicorn.Server]:
         gateway.app,
         lifespan="on",
         log_config=None,
+        # Its comings and goings say nothing that our own ready line does not.
+        log_level="debug" if config.logging.level == "debug" else "warning",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
@@ -71,9 +74,17 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
         listener.listen(2048)
     except OSError as error:
-        reason = error.strerror or str(error)
-        fail(f"cannot listen on {host}:{port}: {reason}; choose another address with --host and --port")
+        fail(_why_not(host, port, error))
     return listener
+
+
+def _why_not(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use; stop the program that has it, or choose another with --port"
+    if error.errno == errno.EACCES:
+        return f"port {port} on {host} is not allowed to this user; choose one above 1023 with --port"
+    reason = error.strerror or str(error)
+    return f"cannot listen on {host}:{port}: {reason}; choose another address with --host and --port"
 
 
 def url_of(listener: socket.socket) -> str:

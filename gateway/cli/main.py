@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import typer
 
 from gateway import __version__
 from gateway.cli import check, demo, doctor, explain, serve
+from gateway.cli.common import tell
 from gateway.errors import BackchannelError
 
 app = typer.Typer(
@@ -45,7 +44,7 @@ def main() -> None:
     try:
         app()
     except BackchannelError as error:
-        print(f"backchannel: {error}", file=sys.stderr)
+        tell(error)
         raise SystemExit(1) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

@@ -71,6 +71,8 @@ async def _serve_stdio(config: GatewayConfig) -> None:
         serving = asyncio.ensure_future(gateway.stdio().serve())
         _on_stop(serving.cancel)
         await asyncio.wait((serving,))
+    if not serving.cancelled():
+        serving.result()
 
 
 async def _serve_http(config: GatewayConfig) -> None:
