@@ -1,7 +1,10 @@
 # syntax=docker/dockerfile:1
 
+# Any image of Debian with `python` 3.11 or newer and its venv module will do.
+ARG PYTHON_IMAGE=python:3.13-slim
+
 # --- build: a virtual environment with exactly what the lock files name ---------------------
-FROM python:3.13-slim AS build
+FROM ${PYTHON_IMAGE} AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/backchannel
@@ -17,7 +20,7 @@ COPY gateway gateway
 RUN /opt/backchannel/bin/pip install --no-deps .
 
 # --- the image ------------------------------------------------------------------------------
-FROM python:3.13-slim
+FROM ${PYTHON_IMAGE}
 
 # The model in the process (llama.cpp) needs OpenMP's runtime. Debian's own version of the day is
 # what its security updates are for, so it is not pinned.
