@@ -1,0 +1,57 @@
+"""`backchannel serve --stdio`: a client that starts the gateway itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from mcp import StdioServerParameters
+
+from tests.support.clients import Mode, Person, accepted, call, connect
+from tests.support.command_line import command, environment, write
+from tests.support.processes import Era, asking_stdio, stop
+
+
+def gateway(folder: Path, era: Era) -> StdioServerParameters:
+    path = write(folder, {"external_mcp": {"servers": [{"name": "ask", **asking_stdio(era=era)}]}})
+    program, *options = command("serve", "--stdio", "--config", path, "--log-level", "error")
+    return StdioServerParameters(command=program, args=options, env=environment(folder))
+
+
+@pytest.mark.parametrize("era", ["handshake", "modern"])
+async def test_a_client_that_starts_it_is_asked_through_it(tmp_path: Path, era: Era) -> None:
+    mode: Mode = era
+    person = Person(elicitation=accepted(name="Ada"))
+    async with connect(gateway(tmp_path, era), person, mode) as client:
+        assert "ask__echo" in {tool.name for tool in (await client.list_tools()).tools}
+        answer = await call(client, "ask__ask_form")
+    assert answer["result"]["content"] == {"name": "Ada"}
+    assert len(person.asked) == 1
+
+
+async def test_standard_output_carries_the_protocol_and_nothing_else(tmp_path: Path) -> None:
+    path = write(tmp_path, {"external_mcp": {"servers": [{"name": "ask", **asking_stdio()}]}})
+    process = await asyncio.create_subprocess_exec(
+        *command("serve", "--stdio", "--config", path, "--log-level", "debug"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(tmp_path),
+    )
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    lines = (
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
+    )
+    try:
+        out, err = await process.communicate("".join(json.dumps(line) + "\n" for line in lines).encode())
+    finally:
+        await stop(process)
+    messages = [json.loads(line) for line in out.splitlines()]
+    assert all(message["jsonrpc"] == "2.0" for message in messages)
+    assert {message["id"] for message in messages if "id" in message} == {1, 2}
+    assert process.returncode == 0
+    assert err, "the log goes to standard error"
