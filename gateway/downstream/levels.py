@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 _RANK: Final = {level: rank for rank, level in enumerate(LEVELS)}
+
+
+LOG_LEVEL: Final = "io.modelcontextprotocol/logLevel"
+"""Where a request of 2026-07-28 says which log messages it wants."""
+
+
+def with_level(params: dict[str, Any], level: str) -> dict[str, Any]:
+    """Return params that ask for a session's level, as a server of 2026-07-28 wants to be asked."""
+    meta: Any = params.get("_meta")
+    kept = cast("dict[str, Any]", meta) if isinstance(meta, dict) else {}
+    return {**params, "_meta": {LOG_LEVEL: level, **kept}}
 
 
 def is_level(value: object) -> bool:

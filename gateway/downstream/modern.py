@@ -17,7 +17,7 @@ from mcp.shared.inbound import (
 
 from gateway.calls.model import ChannelClosed, Identity, Json, Profile, Resume, Suspended
 from gateway.downstream.exchange import Exchange, Receive, Send, respond, respond_json
-from gateway.downstream.levels import passes
+from gateway.downstream.levels import LOG_LEVEL, passes
 from gateway.downstream.listen import Listener, Listeners
 from gateway.downstream.methods import Methods
 from gateway.downstream.outbox import Outbox
@@ -31,7 +31,6 @@ from gateway.wire import jsonrpc
 
 VERSIONS: Final = ("2026-07-28",)
 META: Final = "io.modelcontextprotocol/"
-LOG_LEVEL: Final = META + "logLevel"
 _ENVELOPE: Final = frozenset({META + "protocolVersion", META + "clientInfo", META + "clientCapabilities"})
 _CACHE: Final[Json] = {"ttlMs": 60_000, "cacheScope": "private"}
 

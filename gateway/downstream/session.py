@@ -10,8 +10,8 @@ from typing import Final, cast
 
 from gateway import __version__
 from gateway.calls.model import ChannelClosed, Identity, Json, Profile, Suspended
-from gateway.downstream.levels import is_level, passes
-from gateway.downstream.methods import Greeting, Methods
+from gateway.downstream.levels import is_level, passes, with_level
+from gateway.downstream.methods import RELAYED, Greeting, Methods
 from gateway.downstream.outbox import Outbox
 from gateway.downstream.profiles import profile_of
 from gateway.downstream.subscriptions import Subscriptions
@@ -168,6 +168,8 @@ class Session:
         caller = SessionCaller(self, outbox)
         if own is not None:
             return await own(params, caller)
+        if self.level is not None and method in RELAYED:
+            params = with_level(params, self.level)
         outcome = await self._methods.handle(method, params, caller)
         if isinstance(outcome, Suspended):
             raise InvalidCall("the call waits for its client, which cannot be asked that way in this era")

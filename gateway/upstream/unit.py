@@ -165,10 +165,11 @@ class Unit:
     async def lend(self, profile: Profile, caller: Caller | None) -> AsyncGenerator[Connection]:
         """Lend a connection with a profile to a request of the gateway's own.
 
-        The control connection serves its own profile; for others a lane is taken on behalf of
-        the caller, who will need it anyway.
+        The control connection serves its own profile, unless the caller has a lane of its own,
+        whose server may list what its state has made of it. For other profiles a lane is taken
+        on behalf of the caller, who will need it anyway.
         """
-        if profile == self.base or caller is None:
+        if caller is None or (profile == self.base and not self.pool.serves(self.pin(caller))):
             yield self.control()
             return
         party = self.profiles.party(self.name, self.era, caller, None)
