@@ -145,6 +145,10 @@ class Conversation:
                 # Cancelling the task has cancelled the future it waited for; a response settles it.
                 await self._channel.abandon(pending)
             raise
+        except CallError as error:
+            if self.closed.is_set():
+                raise self.lost() from error
+            raise
         finally:
             self._close(pending)
 

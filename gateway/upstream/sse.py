@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 import httpx2
 
@@ -53,8 +55,37 @@ class SseChannel:
         await asyncio.shield(self._target)
 
     async def send(self, message: Json, pending: Pending | None) -> None:
-        """POST one message; the response to a request comes on the stream."""
-        del pending
+        """POST one message; the response to a request comes on the stream, maybe before the POST ends."""
+        if pending is None:
+            await self._post(message)
+            return
+        pending.exchange = self._spawn(self._post_request(message, pending))
+
+    async def abandon(self, pending: Pending) -> None:
+        """POST `notifications/cancelled`, without waiting long."""
+        cancelled = {"requestId": pending.id, "reason": "the caller cancelled the request"}
+        task = self._spawn(self._conversation.notify("notifications/cancelled", cancelled))
+        await asyncio.wait({task}, timeout=0.5)
+
+    async def aclose(self) -> None:
+        """Close the stream and let go of the pool; idempotent."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def _post_request(self, message: Json, pending: Pending) -> None:
+        try:
+            await self._post(message)
+        except CallError as error:
+            pending.fail(error)
+
+    async def _post(self, message: Json) -> None:
         target = await asyncio.shield(self._target)
         try:
             async with self._endpoint.open(
@@ -69,22 +100,6 @@ class SseChannel:
             raise self._conversation.lost() from error
         except TransportBroken as error:
             raise ConnectionLost(self._conversation.server, error.reason) from error
-
-    async def abandon(self, pending: Pending) -> None:
-        """POST `notifications/cancelled`, without waiting long."""
-        cancelled = {"requestId": pending.id, "reason": "the caller cancelled the request"}
-        task = asyncio.create_task(
-            self._conversation.notify("notifications/cancelled", cancelled),
-        )
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        await asyncio.wait({task}, timeout=0.5)
-
-    async def aclose(self) -> None:
-        """Close the stream and let go of the pool; idempotent."""
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
-        await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
         tasks = [task for task in (self._reading, *self._background) if task is not None]

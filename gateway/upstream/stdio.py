@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from gateway.config.resolved import ServerConfig
@@ -17,6 +18,7 @@ from gateway.wire.lines import Lines, LineTooLong
 log = logging.getLogger(__name__)
 
 _CHUNK = 1 << 18
+_END_NOTICED = 2.0
 _LEADER_GONE = 0.5
 """Seconds to read on after the process has exited: a child of it may hold its output open."""
 
@@ -51,7 +53,15 @@ class StdioChannel:
         try:
             await self.process.stdin.drain()
         except OSError as error:
+            # Most likely it has just ended, and how it did says more than a broken pipe.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_END_NOTICED):
+                    await self._ended()
             raise self._broken(error) from error
+
+    async def _ended(self) -> None:
+        if self._conversation is not None:
+            await self._conversation.closed.wait()
 
     async def abandon(self, pending: Pending) -> None:
         """Write `notifications/cancelled`, without waiting (2026-07-28 and 2025-11-25 alike)."""

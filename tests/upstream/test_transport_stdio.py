@@ -267,6 +267,13 @@ async def test_a_server_that_does_not_read_holds_up_nobody_but_its_callers() -> 
     await closing
 
 
+async def test_a_server_that_dies_while_it_is_written_to_is_said_to_have_died() -> None:
+    connection = await dial(stdio("begin(); sys.stdin.read(10); os._exit(7)"))
+    with pytest.raises(ConnectionLost, match="the process exited with status 7"):
+        await call(connection, "x", text="x" * 5_000_000)
+    await connection.aclose()
+
+
 async def test_a_flood_of_requests_nobody_reads_the_answers_of_is_bounded() -> None:
     source = """
 begin()
