@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -47,15 +48,20 @@ def doctor(config: ConfigOption = DEFAULT_CONFIG) -> None:
 async def _examine(gateway: Gateway) -> bool:
     from rich.console import Console
 
+    from gateway.cli.meaning import NOT_ASKABLE
+
     console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH
     async with gateway.running():
         with console.status("connecting servers and asking providers…"):
             probes, _ = await asyncio.gather(_probes(gateway), gateway.fleet.settled(_LIMIT))
         notes = await _notes(gateway)
         servers = gateway.servers()
-    console.print(_servers(servers), _providers(probes), _clients(gateway, servers), sep="\n\n", end="\n\n")
+    for table in (_servers(servers), _providers(probes), _clients(gateway, servers)):
+        console.print(table)
+    if any(server.era == "handshake" for server in servers):
+        console.print(f"{NOT_ASKABLE}\n", soft_wrap=True)
     return _diagnose(console, servers, probes, notes)
 
 
@@ -130,15 +136,15 @@ def _diagnose(
 ) -> bool:
     """Print what to mend; true if nothing is broken."""
     for note in notes:
-        console.print(f"{_NOTE} {_escaped(note)}")
+        console.print(f"{_NOTE} {_escaped(note)}", soft_wrap=True)
     broken = [
-        f"server '{server.name}' is {server.state}: {server.reason or 'it has not answered yet'}"
+        f"server '{server.name}', which is {server.state}: {server.reason or 'it has not answered yet'}"
         for server in servers
         if server.state != "up"
     ]
     broken += [f"provider {one.provider} ({one.model}): {one.detail}" for one in probes if not one.ok]
     for what in broken:
-        console.print(f"{_CROSS} fix {_escaped(what)}")
+        console.print(f"{_CROSS} fix {_escaped(what)}", soft_wrap=True)
     if not broken:
         odd = f", {counted(len(notes), 'thing')} to look at above" if notes else ""
         console.print(f"{_TICK} nothing is broken{odd}")

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from gateway.upstream.port import Era
 
 _EVERYTHING: Profile = frozenset(get_args(Capability))
-_NOT_ASKABLE = "; a 2026-07-28 client cannot be asked for this server yet"
+NOT_ASKABLE = (
+    "* for a server of the handshake era a 2026-07-28 client cannot be asked: it counts as one without"
+)
+"""The footnote of what `need` marks with ``*``."""
 
 
 class _Client(Nobody):
@@ -50,8 +53,8 @@ def answerers(config: GatewayConfig, facts: Facts) -> tuple[LegName, ...]:
 
 
 def need(config: GatewayConfig, server: str, capability: Capability, era: Era | None) -> str:
-    """Say what a client's capability is for, with this server."""
-    asked_at_once = _NOT_ASKABLE if era == "handshake" else ""
+    """Say what a client's capability is for, with this server; `NOT_ASKABLE` explains a ``*``."""
+    asked_at_once = " *" if era == "handshake" else ""
     if capability == "roots":
         return f"only the client answers; without it the server sees no roots{asked_at_once}"
     kind: Kind = "elicitation" if capability.startswith("elicitation") else "sampling"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,12 @@ async def test_a_wish_that_does_nothing_is_a_warning_and_no_error(tmp_path: Path
     assert ended.status == 0
     assert ended.err.startswith("warning: ")
     assert "'files'" in ended.err
+
+
+async def test_a_machine_can_read_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text("auht: {}\n")
+    ended = await run("check", "--json", "--config", "gateway.yaml", cwd=tmp_path)
+    assert (ended.status, ended.err) == (1, "")
+    problem = {"file": "gateway.yaml", "line": 1, "path": "auht", "message": "unknown key 'auht'"}
+    problems = [{**problem, "fix": "did you mean 'auth'?"}]
+    assert json.loads(ended.out) == {"ok": False, "problems": problems, "warnings": [], "notes": []}

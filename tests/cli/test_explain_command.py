@@ -51,6 +51,31 @@ async def test_one_kind_is_told_alone(folder: Path) -> None:
     assert "sampling asked" not in ended.out
 
 
+async def test_limits_are_told_with_their_own_places_and_what_the_server_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(
+        CONFIG
+        + "elicitation:\n  default_elicitation_strategy: client_forwarded\n  default_timeout_seconds: 45\n"
+    )
+    ended = await run("explain", "-c", "gateway.yaml", "-s", "files", cwd=tmp_path)
+    sampling, elicitation = ended.out.split("elicitation asked by")
+    assert (
+        "the gateway's LLM: none is configured, so its leg is unavailable; set sampling.llm_config"
+        in sampling
+    )
+    assert "declared to files for a client without sampling: nothing" in sampling
+    assert "with all of sampling: sampling, sampling.context, sampling.tools" in sampling
+    assert "client leg             45 s   gateway.yaml:13 elicitation.default_timeout_seconds" in elicitation
+    assert "with all of elicitation: elicitation.form, elicitation.url" in elicitation
+    assert "if files is of the handshake era, a 2026-07-28 client counts as one without" in elicitation
+
+
+async def test_a_kind_that_is_turned_off_is_told_with_the_setting(tmp_path: Path) -> None:
+    (tmp_path / "gateway.yaml").write_text(CONFIG.replace("sampling:", "sampling:\n  enabled: false", 1))
+    ended = await run("explain", "-c", "gateway.yaml", "-s", "files", "--kind", "sampling", cwd=tmp_path)
+    assert ended.status == 0
+    assert "refused: sampling is turned off: gateway.yaml:2 sampling.enabled is false" in ended.out
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
