@@ -123,10 +123,12 @@ def policy(
     *,
     fallback: bool = True,
     enabled: bool = True,
-    timeout: float = 5.0,
+    timeout: float = 20.0,
+    client_timeout: float | None = None,
     unsolicited: bool = False,
 ) -> Policy:
-    """Every kind routed by one organization default."""
+    """Every kind routed by one organization default; `timeout` bounds each leg."""
+    patience = timeout if client_timeout is None else client_timeout
 
     def of(kind: Kind) -> KindPolicy:
         path = f"{kind}.default_{kind}_strategy"
@@ -137,7 +139,7 @@ def policy(
                 path,
                 strategy=Setting(strategy, source),
                 fallback_to_llm=Setting(fallback, source),
-                client_timeout=Setting(timeout, source),
+                client_timeout=Setting(patience, source),
                 llm_timeout=Setting(timeout, source),
                 max_attempts=Setting(2, source),
             ),

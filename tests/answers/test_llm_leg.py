@@ -50,7 +50,7 @@ async def test_a_sampling_request_maps_fully_to_a_prompt() -> None:
     assert (prompt.temperature, prompt.stop_sequences) == (0.3, ("END",))
     assert prompt.model_preferences == {"hints": [{"name": "small"}]}
     assert (prompt.tools, prompt.tool_choice, prompt.schema) == ((tool,), {"mode": "auto"}, None)
-    assert (stage.llm.budgets[0].timeout, stage.llm.budgets[0].max_attempts) == (5.0, 2)
+    assert (stage.llm.budgets[0].timeout, stage.llm.budgets[0].max_attempts) == (20.0, 2)
     del result["_meta"]
     assert result == {
         "role": "assistant",
