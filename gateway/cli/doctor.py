@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateway.app import Gateway
     from gateway.calls.model import Capability
     from gateway.llm.probe import Probe
+    from gateway.policy.model import Source
     from gateway.upstream.events import ServerStatus
 
 _LIMIT = 45.0
@@ -25,6 +26,10 @@ _LIMIT = 45.0
 _WIDTH = 130
 """Columns of the report where it goes into a file or a pipe."""
 _TICK, _CROSS, _NOTE = "[green]✓[/green]", "[red]✗[/red]", "[yellow]![/yellow]"
+_ADVICE = {
+    True: "run its command by hand, or correct it",
+    False: "start what serves it, or correct its url",
+}
 _CAPABILITIES: tuple[tuple[Capability, str], ...] = (
     ("sampling", "sampling"),
     ("elicitation.form", "elicitation, form"),
@@ -62,7 +67,8 @@ async def _examine(gateway: Gateway) -> bool:
         console.print(table)
     if any(server.era == "handshake" for server in servers):
         console.print(f"{NOT_ASKABLE}\n", soft_wrap=True)
-    return _diagnose(console, servers, probes, notes)
+    places = {server.name: server.source for server in gateway.config.servers}
+    return _diagnose(console, servers, places, probes, notes)
 
 
 async def _probes(gateway: Gateway) -> Sequence[Probe]:
@@ -103,7 +109,12 @@ def _servers(servers: Sequence[ServerStatus]) -> Table:
         counts = (str(server.tools), str(server.prompts), str(server.resources)) if up else ("–", "–", "–")
         version = f"{server.era}, {server.protocol_version}" if server.era else "–"
         table.add_row(
-            _TICK if up else _CROSS, server.name, server.transport, version, *counts, _escaped(server.state)
+            _TICK if up else _CROSS,
+            _escaped(server.name),
+            server.transport,
+            version,
+            *counts,
+            _escaped(server.state),
         )
     return table
 
@@ -132,13 +143,18 @@ def _clients(gateway: Gateway, servers: Sequence[ServerStatus]) -> Table:
 
 
 def _diagnose(
-    console: Console, servers: Sequence[ServerStatus], probes: Sequence[Probe], notes: Sequence[str]
+    console: Console,
+    servers: Sequence[ServerStatus],
+    places: Mapping[str, Source],
+    probes: Sequence[Probe],
+    notes: Sequence[str],
 ) -> bool:
-    """Print what to mend; true if nothing is broken."""
+    """Print what to mend, and where servers are configured; true if nothing is broken."""
     for note in notes:
         console.print(f"{_NOTE} {_escaped(note)}", soft_wrap=True)
     broken = [
         f"server '{server.name}', which is {server.state}: {server.reason or 'it has not answered yet'}"
+        f"\n    {_ADVICE[server.transport == 'stdio']}: {places[server.name]}"
         for server in servers
         if server.state != "up"
     ]

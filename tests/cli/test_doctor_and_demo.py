@@ -23,11 +23,16 @@ async def test_the_doctor_names_each_server_that_is_down_and_what_to_do(tmp_path
     write(tmp_path, {"external_mcp": {"servers": listed}})
     ended = await run("doctor", "--config", "gateway.yaml", cwd=tmp_path)
     assert ended.status == 1
-    fixes = {line.split("'")[1]: line for line in ended.out.splitlines() if line.startswith("✗ fix server")}
+    lines = ended.out.splitlines()
+    places = {line.split("'")[1]: at for at, line in enumerate(lines) if line.startswith("✗ fix server")}
+    fixes = {name: " ".join(lines[at : at + 2]) for name, at in places.items()}
     assert set(fixes) == {"dead", "dies", "gone"}
     assert "'a-program-that-is-not-there' was not found on the PATH; install it" in fixes["dead"]
     assert "no database" in fixes["dies"]
-    assert "http://127.0.0.1:9/mcp cannot be reached" in fixes["gone"]
+    assert "run its command by hand, or correct it: gateway.yaml:" in fixes["dies"]
+    assert "http://127.0.0.1:9/mcp cannot be reached: Connection refused" in fixes["gone"]
+    assert "start what serves it, or correct its url: gateway.yaml:" in fixes["gone"]
+    assert "external_mcp.servers[3]" in fixes["gone"]
     assert "✓" in ended.out
 
 
