@@ -1,4 +1,4 @@
-"""What differs between the eras in a result, and nothing else (docs/protocol.md)."""
+"""What differs between the eras in a result, and nothing else."""
 
 from __future__ import annotations
 
