@@ -146,7 +146,12 @@ class Session:
                 ticket.cancel()
 
     def tell(self, method: str, params: Json | None = None) -> None:
-        """Queue news of what has changed; no call's. A client that does not read keeps the latest of each."""
+        """Queue news of what has changed; no call's. A client that does not read keeps the latest of each.
+
+        Nothing is news before `initialize` (2025-11-25, lifecycle): the client lists everything after it.
+        """
+        if not self.initialized:
+            return
         about = (method, params.get("uri") if params else None)
         self.general.put(jsonrpc.notification(method, params), about)
 
