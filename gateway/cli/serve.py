@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import shutil
 import signal
+import stat
+import sys
+import threading
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -47,7 +53,7 @@ def serve(
 
     configure(loaded.logging)
     try:
-        _run(_serve_stdio(loaded) if stdio else _serve_http(loaded))
+        _run(_serve_stdio(loaded, _pipe_of_file()) if stdio else _serve_http(loaded))
     except ConfigurationError as error:
         fail(error)
 
@@ -63,16 +69,33 @@ def _run(serving: Coroutine[Any, Any, None]) -> None:
         runner.run(serving)
 
 
-async def _serve_stdio(config: GatewayConfig) -> None:
+async def _serve_stdio(config: GatewayConfig, source: BinaryIO | None) -> None:
     from gateway.app import Gateway
 
     gateway = Gateway(config)
     async with gateway.running():
-        serving = asyncio.ensure_future(gateway.stdio().serve())
+        serving = asyncio.ensure_future(gateway.stdio().serve(source))
         _on_stop(serving.cancel)
         await asyncio.wait((serving,))
     if not serving.cancelled():
         serving.result()
+
+
+def _pipe_of_file() -> BinaryIO | None:
+    """Return a pipe with what standard input holds, if that is a file: event loops wait for pipes alone."""
+    if sys.stdin is None:
+        fail("standard input is closed; `serve --stdio` reads its client's messages there")
+    kind = os.fstat(sys.stdin.fileno()).st_mode
+    if stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or sys.stdin.isatty():
+        return None
+    readable, writable = os.pipe()
+
+    def pour() -> None:
+        with open(writable, "wb") as pipe, contextlib.suppress(BrokenPipeError):
+            shutil.copyfileobj(sys.stdin.buffer, pipe)
+
+    threading.Thread(target=pour, name="standard input", daemon=True).start()
+    return open(readable, "rb")
 
 
 async def _serve_http(config: GatewayConfig) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from mcp import StdioServerParameters
 
 from tests.support.clients import Mode, Person, accepted, call, connect
 from tests.support.command_line import command, environment, write
-from tests.support.processes import Era, asking_stdio, stop
+from tests.support.processes import Era, asking_stdio, descendants, none_left, stop
 
 
 def gateway(folder: Path, era: Era) -> StdioServerParameters:
@@ -55,3 +56,46 @@ async def test_standard_output_carries_the_protocol_and_nothing_else(tmp_path: P
     assert {message["id"] for message in messages if "id" in message} == {1, 2}
     assert process.returncode == 0
     assert err, "the log goes to standard error"
+
+
+@pytest.mark.parametrize("text", ["", '{"jsonrpc": "2.0", "id": 7, "method": "ping"}\n'])
+async def test_a_file_on_standard_input_is_served_to_its_end(tmp_path: Path, text: str) -> None:
+    write(tmp_path, {})
+    (tmp_path / "messages").write_text(text)
+    with (tmp_path / "messages").open() as messages:
+        process = await asyncio.create_subprocess_exec(
+            *command("serve", "--stdio", "--config", "gateway.yaml"),
+            stdin=messages if text else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            env=environment(tmp_path),
+            cwd=tmp_path,
+        )
+    out, _ = await process.communicate()
+    assert process.returncode == 0
+    assert [json.loads(line) for line in out.splitlines()] == (
+        [{"jsonrpc": "2.0", "id": 7, "result": {}}] if text else []
+    )
+
+
+async def test_a_client_that_terminates_it_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = write(tmp_path, {"external_mcp": {"servers": [{"name": "ask", **asking_stdio()}]}})
+    process = await asyncio.create_subprocess_exec(
+        *command("serve", "--stdio", "--config", path),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(tmp_path),
+    )
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(30):
+            while b"server 'ask' is up" not in await process.stderr.readline():
+                assert process.returncode is None
+            children = descendants(process.pid)
+            process.send_signal(signal.SIGTERM)
+            out, _ = await process.communicate()
+    finally:
+        await stop(process)
+    assert (process.returncode, out) == (0, b"")
+    assert children
+    await none_left(children)
