@@ -79,14 +79,14 @@ def pages(status: Status, guard: Guard) -> Callable[[Scope, Receive, Send], Awai
 
 async def _may_read(guard: Guard, scope: Scope, send: Send) -> bool:
     try:
-        guard.admit(scope)
+        admitted = guard.admit(scope)
     except ForbiddenOrigin as error:
         await respond_error(send, 403, jsonrpc.INVALID_REQUEST, str(error))
         return False
     except Unauthenticated as error:
         await respond_error(send, 401, jsonrpc.INVALID_REQUEST, str(error))
         return False
-    if guard.is_stranger(scope):
+    if guard.is_stranger(scope, admitted.headers):
         text = "/api is open to this machine only, since no API key is configured (auth.keys)"
         await respond_error(send, 403, jsonrpc.INVALID_REQUEST, text)
         return False

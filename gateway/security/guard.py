@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.security.authentication import ApiKeys
-from gateway.security.origins import Origins, is_loopback
+from gateway.security.origins import Origins, hostname, is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,11 @@ class Guard:
         self._origins.check(headers)
         return Admitted(headers, self._keys.principal(headers))
 
-    def is_stranger(self, scope: MutableMapping[str, Any]) -> bool:
-        """Whether operators' pages are closed to a peer: there are no keys, and it is of another machine."""
+    def is_stranger(self, scope: MutableMapping[str, Any], headers: Mapping[str, str]) -> bool:
+        """Whether operators' pages are closed to a peer: there are no keys, and it is of another machine.
+
+        A request for another name than loopback's came through a proxy, whoever the peer is.
+        """
         client = scope.get("client")
-        return not self._keys.required and not (client and is_loopback(str(client[0])))
+        here = client is not None and is_loopback(str(client[0])) and is_loopback(hostname(headers))
+        return not self._keys.required and not here

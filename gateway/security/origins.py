@@ -39,7 +39,7 @@ class Origins:
     def check(self, headers: Mapping[str, str]) -> None:
         """Raise ForbiddenOrigin unless both headers are acceptable; names are lower-case."""
         host = headers.get("host", "").lower()
-        if not self._any_host and _hostname(host) not in self._hosts and host not in self._hosts:
+        if not self._any_host and hostname(headers) not in self._hosts and host not in self._hosts:
             raise ForbiddenOrigin(f"Host '{host}' is not served here; add it to http.allowed_hosts")
         origin = headers.get("origin", "").lower().rstrip("/")
         if not origin or self._any_origin or origin in self._origins:
@@ -48,8 +48,9 @@ class Origins:
             raise ForbiddenOrigin(f"Origin '{origin}' is not allowed; add it to http.allowed_origins")
 
 
-def _hostname(host: str) -> str:
-    """Strip the port: ``[::1]:8080`` is ``::1``."""
+def hostname(headers: Mapping[str, str]) -> str:
+    """Return the Host header's name without the port: ``[::1]:8080`` is ``::1``."""
+    host = headers.get("host", "").lower()
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.rpartition(":")[0] if host.count(":") == 1 else host

@@ -6,6 +6,7 @@ from gateway.config.resolved import ApiKey, GatewayConfig, Http
 from gateway.policy.model import KindPolicy, Layer, Policy, Setting, Source
 from gateway.security.authentication import ApiKeys, Unauthenticated
 from gateway.security.exposure import exposure_problem
+from gateway.security.guard import Guard
 from gateway.security.origins import ForbiddenOrigin, Origins
 
 KEYS = ApiKeys(
@@ -106,3 +107,19 @@ def test_strangers_are_not_let_in_by_accident(host: str) -> None:
 
 def test_this_machine_alone_needs_no_key() -> None:
     assert exposure_problem(config()) is None
+
+
+@pytest.mark.parametrize(
+    ("client", "host", "keys", "stranger"),
+    [
+        (("127.0.0.1", 5), "localhost:8080", False, False),
+        (("::1", 5), "[::1]:8080", False, False),
+        (("192.0.2.7", 5), "localhost:8080", False, True),
+        (("127.0.0.1", 5), "gateway.example", False, True),
+        (None, "localhost", False, True),
+        (("192.0.2.7", 5), "gateway.example", True, False),
+    ],
+)
+def test_operators_pages_without_keys_are_for_this_machine_alone(client, host, keys, stranger) -> None:
+    guard = Guard(Origins(Http(allowed_hosts=("*",))), KEYS if keys else ApiKeys([]))
+    assert guard.is_stranger({"client": client}, {"host": host}) is stranger
