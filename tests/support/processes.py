@@ -164,3 +164,11 @@ async def file_says(path: Path, line: str, seconds: float = 10.0) -> None:
     except TimeoutError:
         written = path.read_text() if path.exists() else "nothing: there is no such file"
         raise AssertionError(f"{path.name} never said {line!r}; it says {written!r}") from None
+
+
+async def first_line(path: Path, seconds: float = 15.0) -> str:
+    """Wait for the first whole line that a server process writes to the file at `path`."""
+    async with asyncio.timeout(seconds):
+        while not (path.exists() and path.read_text().endswith("\n")):
+            await asyncio.sleep(0.01)
+    return path.read_text().splitlines()[0]
