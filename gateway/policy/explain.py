@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.policy.model import Facts, LevelName, Refusal, Route, Step
+from gateway.policy.model import Facts, LevelName, Refusal, Route, Step, Strategy
 from gateway.policy.outcomes import legs
 
 _LEVELS: dict[LevelName, str] = {
@@ -29,8 +29,10 @@ def explain(facts: Facts, decision: Route | Refusal) -> list[str]:
         ("client leg", f"{decision.client_timeout:g} s", places.get("client_timeout", "")),
         ("LLM leg", f"{decision.llm_timeout:g} s", places.get("llm_timeout", "")),
         ("attempts per provider", str(decision.max_attempts), places.get("max_attempts", "")),
-        ("fall back to the LLM", str(decision.fallback_to_llm).lower(), places.get("fallback_to_llm", "")),
     ]
+    if decision.strategy is Strategy.CLIENT_FIRST:
+        fallback = str(decision.fallback_to_llm).lower()
+        limits.append(("fall back to the LLM", fallback, places.get("fallback_to_llm", "")))
     return [
         head,
         *trail,

@@ -231,3 +231,15 @@ def test_explaining_a_refusal_names_the_reason():
     facts = Facts("sampling", "s")
     lines = explain(facts, resolve(policy(enabled=at("sampling.enabled", False)), facts))
     assert lines[-1] == f"  refused: sampling is turned off: {FILE}:7 sampling.enabled is false"
+
+
+@pytest.mark.parametrize(
+    "strategy", [Strategy.LLM, Strategy.CLIENT, Strategy.LLM_FIRST, Strategy.CLIENT_FIRST]
+)
+def test_a_fallback_is_explained_only_where_it_means_something(strategy: Strategy):
+    layer = Layer(
+        "sampling.default_sampling_strategy", strategy=at("sampling.default_sampling_strategy", strategy)
+    )
+    facts = Facts("sampling", "booking")
+    lines = explain(facts, resolve(policy(organization=layer), facts))
+    assert any("fall back to the LLM" in line for line in lines) == (strategy is Strategy.CLIENT_FIRST)
