@@ -28,9 +28,10 @@ class Item:
 class Outbox:
     """A queue with one reader at a time.
 
-    `backlog` bounds what waits to be read: beyond it the oldest lossy message is dropped
-    (`dropped` counts them). `replay` is how many sent messages are kept for a reader that
-    comes back. `on_first` is called once, when the first message is put.
+    `backlog` messages and `limit` bytes bound what waits to be read: beyond them the oldest
+    lossy messages are dropped (`dropped` counts them). `replay` is how many sent messages are
+    kept for a reader that comes back, in `limit` bytes at most. `on_first` is called once,
+    when the first message is put.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Outbox:
         stream_id: str = "",
         *,
         backlog: int = 1024,
+        limit: int = 16 * 1024 * 1024,
         replay: int = 0,
         on_first: Callable[[], None] | None = None,
     ) -> None:
@@ -47,10 +49,13 @@ class Outbox:
         self.reachable = True
         """Whether somebody reads, or may come to read, what is put."""
         self._backlog = backlog
+        self._limit = limit
         self._replay = replay
+        self._waiting_bytes = 0
+        self._sent_bytes = 0
         self._on_first = on_first
         self._waiting: deque[Item] = deque()
-        self._sent: deque[Item] = deque(maxlen=replay)
+        self._sent: deque[Item] = deque()
         self._last = 0
         self._reader = 0
         self._wake = asyncio.Event()
@@ -71,10 +76,11 @@ class Outbox:
         lossy = message.get("method") in LOSSY
         if about is not None:
             self._supersede(about)
-        if len(self._waiting) >= self._backlog:
-            self._drop()
         self._last += 1
-        self._waiting.append(Item(self._last, jsonrpc.encode(message), lossy, about))
+        item = Item(self._last, jsonrpc.encode(message), lossy, about)
+        self._make_room(len(item.data))
+        self._waiting.append(item)
+        self._waiting_bytes += len(item.data)
         self._wake.set()
         if self._on_first is not None:
             first, self._on_first = self._on_first, None
@@ -114,8 +120,12 @@ class Outbox:
 
     def _next(self) -> Item:
         item = self._waiting.popleft()
+        self._waiting_bytes -= len(item.data)
         if self._replay:
             self._sent.append(item)
+            self._sent_bytes += len(item.data)
+        while self._sent and (len(self._sent) > self._replay or self._sent_bytes > self._limit):
+            self._sent_bytes -= len(self._sent.popleft().data)
         return item
 
     async def _woken(self, idle: float | None) -> bool:
@@ -126,14 +136,22 @@ class Outbox:
             return False
 
     def _supersede(self, about: tuple[object, ...]) -> None:
-        for index, item in enumerate(self._waiting):
+        for item in self._waiting:
             if item.about == about:
-                del self._waiting[index]
+                self._remove(item)
                 return
 
-    def _drop(self) -> None:
-        for index, item in enumerate(self._waiting):
-            if item.lossy:
-                del self._waiting[index]
-                self.dropped += 1
+    def _make_room(self, size: int) -> None:
+        """Drop the oldest lossy messages until another of `size` bytes fits, or none is left."""
+        while self._waiting and (
+            len(self._waiting) >= self._backlog or self._waiting_bytes + size > self._limit
+        ):
+            oldest = next((item for item in self._waiting if item.lossy), None)
+            if oldest is None:
                 return
+            self._remove(oldest)
+            self.dropped += 1
+
+    def _remove(self, item: Item) -> None:
+        self._waiting.remove(item)
+        self._waiting_bytes -= len(item.data)

@@ -90,3 +90,25 @@ async def test_nothing_is_taken_once_closed() -> None:
     outbox.close()
     outbox.put(progress(1))
     assert await read_all(outbox) == []
+
+
+async def test_a_backlog_is_bounded_in_bytes_too() -> None:
+    outbox = Outbox(limit=10_000)
+    outbox.put({"jsonrpc": "2.0", "id": 1, "method": "elicitation/create"})
+    for number in range(100):
+        params = {"progress": number, "message": "x" * 1000}
+        outbox.put({"jsonrpc": "2.0", "method": "notifications/progress", "params": params})
+    outbox.put({"jsonrpc": "2.0", "id": 1, "result": {"text": "y" * 20_000}})
+    outbox.close()
+    messages = [message for _, message in await read_all(outbox)]
+    assert [message.get("method") for message in messages] == ["elicitation/create", None]
+    assert len(messages[-1]["result"]["text"]) == 20_000
+
+
+async def test_what_is_kept_for_a_reader_that_comes_back_is_bounded_in_bytes_too() -> None:
+    outbox = Outbox("7", replay=10, limit=5000)
+    for number in range(1, 6):
+        outbox.put({"jsonrpc": "2.0", "id": number, "result": {"text": "y" * 2000}})
+    outbox.close()
+    assert len(await read_all(outbox)) == 5
+    assert [number for number, _ in await read_all(outbox, after=0)] == [4, 5]
