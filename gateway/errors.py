@@ -5,6 +5,8 @@
     BackchannelError
     ├── ConfigurationError        found at start; carries every Problem of every file
     ├── PeerError                 a JSON-RPC error object sent by a client or server, carried as it is
+    │   ├── ResourceNotFound      a handshake-era server's -32002
+    │   └── UrlElicitationRequired  a handshake-era server's -32042
     ├── CallError                 a client's call could not be carried to its end
     │   ├── UnknownTarget         no server exposes this tool, prompt or resource
     │   ├── InvalidCall           the call's own parameters are unusable
@@ -74,6 +76,17 @@ class PeerError(BackchannelError):
 
     def __repr__(self) -> str:
         return f"PeerError({self.code}, {self.message!r})"
+
+
+class ResourceNotFound(PeerError):
+    """A resource does not exist, as servers before 2026-07-28 say it (-32002)."""
+
+
+class UrlElicitationRequired(PeerError):
+    """The call is refused until the user has visited a URL (2025-11-25, client/elicitation: -32042).
+
+    `data.elicitations` lists the URL elicitations; 2026-07-28 asks in the call's result instead.
+    """
 
 
 class CallError(BackchannelError):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from gateway.answers import outgoing
 from gateway.answers.model import Deferred, InputRequest
+from gateway.calls import afresh
+from gateway.calls.afresh import Afresh
 from gateway.calls.deadlines import Deadline
+from gateway.calls.elicitations import COMPLETE, Elicitations
 from gateway.calls.model import (
     LATER,
     Asked,
@@ -22,7 +25,7 @@ from gateway.calls.model import (
     Suspended,
 )
 from gateway.config.resolved import ServerConfig
-from gateway.errors import CallTimedOut
+from gateway.errors import CallTimedOut, UrlElicitationRequired
 
 
 class Target(Protocol):
@@ -71,8 +74,9 @@ class Answers(Protocol):
 class CallScope:
     """What a server may do to its caller while one call is in flight."""
 
-    def __init__(self, call: Call, answers: Answers, deadline: Deadline) -> None:
+    def __init__(self, call: Call, answers: Answers, deadline: Deadline, elicitations: Elicitations) -> None:
         self.call = call
+        self._elicitations = elicitations
         self._answers = answers
         self._deadline = deadline
 
@@ -81,12 +85,16 @@ class CallScope:
         request = InputRequest(
             self.call.server, asked.method, asked.params, self.call, deferrable=deferrable, asked=asked.asked
         )
+        self._elicitations.shown(self.call, asked.params)
         with self._deadline.paused():
             answer = await self._answers.answer(request)
         return LATER if isinstance(answer, Deferred) else answer
 
     def notification(self, method: str, params: Json) -> None:
-        """Pass progress or a log message on to the caller."""
+        """Pass progress or a log message on to the caller, a completed elicitation to who was shown it."""
+        if method == COMPLETE:
+            self._elicitations.completed(self.call.server, params)
+            return
         self.call.caller.notify(method, params)
 
 
@@ -96,7 +104,7 @@ class Relay:
 
     `max_call_seconds` bounds a call in all, people's time included; each server's own
     `timeout` bounds the time it takes without its questions. With `label_questions` a client is
-    told which server asks.
+    told which server asks; `elicitations` keeps which client was shown which URL.
     """
 
     locator: Locator
@@ -105,6 +113,7 @@ class Relay:
     servers: Mapping[str, ServerConfig]
     max_call_seconds: float
     label_questions: bool = True
+    elicitations: Elicitations = field(default_factory=Elicitations)
 
     async def call(
         self, method: str, params: Json, caller: Caller, resume: Resume | None = None
@@ -120,22 +129,41 @@ class Relay:
         call = Call(method, target.params, caller, target.server, target.exposed, resume)
         if resume is not None:
             call.questions = resume.questions
+        if isinstance(resume, Afresh):
+            afresh.accepted(call, resume)
+            call.resume = None
         config = self.servers[target.server]
         deadline = Deadline(config.timeout, self.max_call_seconds)
         try:
             async with deadline:
-                outcome = await self.carrier.call(call, CallScope(call, self.answers, deadline))
+                scope = CallScope(call, self.answers, deadline, self.elicitations)
+                outcome = await self._carried(call, scope, resume)
         except TimeoutError:
             if not deadline.expired:
                 raise
             raise self._timed_out(call, config, deadline) from None
+        finally:
+            self.elicitations.over(call)
         return self._for_client(outcome, call) if isinstance(outcome, Suspended) else outcome
+
+    async def _carried(self, call: Call, scope: CallScope, resume: Resume | None) -> CallOutcome:
+        """Send the call; a client that is asked in its result is put the URLs that must be visited first."""
+        try:
+            return await self.carrier.call(call, scope)
+        except UrlElicitationRequired as error:
+            if not call.caller.defers:
+                for params in afresh.elicitations(error):
+                    self.elicitations.shown(call, params)
+                raise
+            earlier = resume if isinstance(resume, Afresh) else None
+            rounds = self.servers[call.server].max_rounds
+            return await afresh.suspended(error, call, scope, earlier, rounds)
 
     def _for_client(self, outcome: Suspended, call: Call) -> Suspended:
         """Make the questions of a suspended call what its client is to be shown."""
         requests: dict[str, Json] = {}
         for key, raw in outcome.requests.items():
-            asked = InputRequest(call.server, raw["method"], raw.get("params") or {}, call)
+            asked = InputRequest(call.server, raw["method"], raw.get("params") or {}, call, deferrable=True)
             params = outgoing.for_client(asked, call.caller.profile, labelled=self.label_questions)
             requests[key] = {**raw, "params": params} if "params" in raw else raw
         return replace(outcome, requests=requests)

@@ -144,6 +144,8 @@ class Session:
             ticket = self._running.get(str(params.get("requestId")))
             if ticket is not None:
                 ticket.cancel()
+        elif message["method"] == "notifications/roots/list_changed":
+            self._subscriptions.roots_changed(self.identity, params)
 
     def tell(self, method: str, params: Json | None = None) -> None:
         """Queue news of what has changed; no call's. A client that does not read keeps the latest of each.
@@ -178,7 +180,7 @@ class Session:
         outcome = await self._methods.handle(method, params, caller)
         if isinstance(outcome, Suspended):
             raise InvalidCall("the call waits for its client, which cannot be asked that way in this era")
-        return for_handshake(outcome)
+        return for_handshake(method, outcome)
 
     def _own_methods(self) -> dict[str, Callable[[Json, SessionCaller], Awaitable[Json]]]:
         return {

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from gateway.calls.model import CallOutcome, Profile, Resume, Scope
-from gateway.errors import CallError, ConnectionLost, InvalidCall, PeerError, ServerUnavailable
+from gateway.errors import (
+    CallError,
+    ConnectionLost,
+    InvalidCall,
+    PeerError,
+    ResourceNotFound,
+    ServerUnavailable,
+    UrlElicitationRequired,
+)
 from gateway.upstream.conversation import CLOSED_BY_US, Channel, Conversation
 from gateway.upstream.handshake import initialize_params, read_initialize
 from gateway.upstream.modern import ENVELOPE
 from gateway.upstream.port import Hello, Json
+from gateway.wire import jsonrpc
+
+_MEANINGS: Final[Mapping[int, type[PeerError]]] = {
+    jsonrpc.RESOURCE_NOT_FOUND: ResourceNotFound,
+    jsonrpc.URL_ELICITATION_REQUIRED: UrlElicitationRequired,
+}
+"""Errors that 2026-07-28 says in another way. A modern server's own use of these codes means nothing."""
 
 
 class HandshakeConnection:
@@ -40,7 +55,13 @@ class HandshakeConnection:
             raise InvalidCall(
                 f"server '{self.server}' keeps its calls open and cannot resume one by a retry; start again"
             )
-        return await self._conversation.request(method, without_envelope(params), scope)
+        try:
+            return await self._conversation.request(method, without_envelope(params), scope)
+        except PeerError as error:
+            meaning = _MEANINGS.get(error.code)
+            if meaning is None:
+                raise
+            raise meaning(error.code, error.message, error.data) from error
 
     async def notify(self, method: str, params: Json | None = None) -> None:
         """Send a notification; a closed connection is not an error."""

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any, cast
 
-from gateway.calls.model import CallOutcome, Profile, Resume, Scope
+from gateway.calls.model import CallOutcome, Profile, Resume, Scope, Suspended
 from gateway.errors import PeerError
 from gateway.upstream.connection import close
 from gateway.upstream.conversation import Channel, Conversation
@@ -16,6 +16,7 @@ from gateway.upstream.rounds import drive
 from gateway.upstream.subscriptions import Subscription, list_filter
 from gateway.upstream.tool_headers import ToolHeaders
 from gateway.wire import jsonrpc
+from gateway.wire.eras import ModernResult
 
 _MAX_PAGES = 100
 
@@ -75,7 +76,8 @@ class ModernConnection:
         async def send(fields: Json) -> Json:
             return await self._send(method, fields, scope)
 
-        return await drive(self._conversation.config, params, scope, resume, send)
+        outcome = await drive(self._conversation.config, params, scope, resume, send)
+        return outcome if isinstance(outcome, Suspended) else ModernResult(outcome)
 
     async def notify(self, method: str, params: Json | None = None) -> None:
         """Do nothing: this era has no client notification but a cancellation, which `call` sends."""
