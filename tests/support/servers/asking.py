@@ -15,7 +15,7 @@ import sys
 import warnings
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
@@ -258,10 +258,10 @@ def sse_app(server: AskingServer) -> ASGIApp:
     return Starlette(routes=routes, lifespan=lifespan)
 
 
-async def serve_http(app: ASGIApp, port: int) -> None:
+async def serve_http(app: ASGIApp, port: int, parser: Literal["auto", "h11"] = "auto") -> None:
     listener = socket.create_server(("127.0.0.1", port))
     print(listener.getsockname()[1], flush=True)
-    config = uvicorn.Config(app, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(app, http=parser, log_level="error", lifespan="on", timeout_graceful_shutdown=1)
     await uvicorn.Server(config).serve(sockets=[listener])
 
 
