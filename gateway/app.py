@@ -10,7 +10,9 @@ from typing import Any
 
 from gateway.answers.factory import build_broker
 from gateway.answers.model import Deferred, InputRequest
+from gateway.calls.elicitations import Elicitations
 from gateway.calls.model import Asked, ChannelClosed, Identity, Json, Nobody
+from gateway.calls.parking import Parking, ParkingLimits
 from gateway.calls.relay import Relay
 from gateway.capabilities.registry import unmatched, warning
 from gateway.config.resolved import GatewayConfig
@@ -21,6 +23,7 @@ from gateway.downstream.listen import Listeners
 from gateway.downstream.methods import Methods
 from gateway.downstream.modern import ModernEndpoint, ModernServer
 from gateway.downstream.pages import pages
+from gateway.downstream.retries import Retries
 from gateway.downstream.sealing import Sealer
 from gateway.downstream.session import Session, SessionCaller
 from gateway.downstream.sessions import Sessions
@@ -39,8 +42,9 @@ from gateway.security.exposure import exposure_problem
 from gateway.security.guard import Guard
 from gateway.security.origins import Origins
 from gateway.upstream.dial import dialer_for
-from gateway.upstream.events import FleetEvent, ListChanged, ServerStatus
+from gateway.upstream.events import ElicitationCompleted, FleetEvent, ListChanged, ServerStatus
 from gateway.upstream.fleet import Fleet
+from gateway.wire import jsonrpc
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +80,7 @@ class Gateway:
             on_unsolicited=self._unsolicited,
             on_session=self._ask_session,
         )
+        self._elicitations = Elicitations(self._tell_session)
         self._in_flight = InFlight(config.limits.max_calls_per_client)
         self._subscriptions = Subscriptions(self.fleet.catalog, self.fleet, config.limits.max_subscriptions)
         self._listeners = Listeners(self._subscriptions)
@@ -83,9 +88,9 @@ class Gateway:
         self._sessions = Sessions(
             self._methods, self._in_flight, self._subscriptions, config.limits, self._session_ended
         )
-        self._modern = ModernServer(
-            self._methods, self._in_flight, Sealer(config.state_keys), self._listeners
-        )
+        self._parking = Parking(_parking_limits(config), lambda result: len(jsonrpc.encode(result)))
+        retries = Retries(self._methods, Sealer(config.state_keys), self._parking)
+        self._modern = ModernServer(self._methods, self._in_flight, retries, self._listeners)
         self.app = Application(self)
         self._ready = asyncio.Event()
         self._stopping = False
@@ -122,6 +127,7 @@ class Gateway:
         await self._in_flight.stop(
             ServerUnavailable("backchannel", "the gateway is stopping; call again"), STOP_GRACE
         )
+        await self._parking.aclose()
         await self._sessions.end_all("the gateway is stopping")
 
     @property
@@ -178,6 +184,7 @@ class Gateway:
             by_name,
             limits.max_call_seconds,
             self.config.label_questions,
+            self._elicitations,
         )
         return Methods(relay, self.fleet.catalog, limits.page_size)
 
@@ -214,15 +221,35 @@ class Gateway:
             raise ChannelClosed(f"the client of this connection to '{server}' is gone")
         return await SessionCaller(session, session.general).ask(asked.method, asked.params)
 
+    def _tell_session(self, identity: Identity, method: str, params: Json) -> None:
+        session = self._sessions.tagged(identity)
+        if session is None:
+            logger.info("%s came after the session that it was for had ended; dropped", method)
+            return
+        session.tell(method, params)
+
     def _session_ended(self, session: Session) -> None:
         self.fleet.forget(session.identity)
 
     def _fleet_changed(self, event: FleetEvent) -> None:
         if isinstance(event, ListChanged):
             self._subscriptions.list_changed(event.kind)
+        elif isinstance(event, ElicitationCompleted):
+            self._elicitations.completed(event.server, event.params)
         else:
             key = event.identity.key if event.identity else None
             self._subscriptions.resource_updated(event.server, event.params, key)
+
+
+def _parking_limits(config: GatewayConfig) -> ParkingLimits:
+    limits = config.limits
+    reserved = limits.max_parked_calls // 4 if config.api_keys else 0
+    return ParkingLimits(
+        limits.max_parked_calls,
+        limits.max_parked_calls_per_client,
+        limits.max_parked_calls - reserved,
+        limits.parked_result_seconds,
+    )
 
 
 class Application:

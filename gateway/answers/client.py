@@ -9,15 +9,13 @@ from gateway import codes
 from gateway.answers import capability, outgoing
 from gateway.answers.model import DEFERRED, Answer, Deferred, InputRequest, LegEnded, SourceName
 from gateway.answers.schema import Unverifiable, violation
-from gateway.calls.model import Caller, ChannelClosed
+from gateway.calls.model import MAX_RETRIES, Caller, ChannelClosed, Unanswered
 from gateway.errors import PeerError
 from gateway.policy import outcomes
 from gateway.policy.model import Outcome, Route
 
 Json = dict[str, Any]
 
-MAX_RETRIES: Final = 2
-"""Retries of a call without the answer after which the client's leg has failed."""
 _MAX_WORDS: Final = 500
 """Characters of a client's error message that are kept in a reason."""
 
@@ -36,21 +34,38 @@ class ClientAnswerer:
     async def answer(self, request: InputRequest, route: Route) -> Answer | Deferred:
         """Answer within `route.client_timeout`; see `Answerer.answer`."""
         caller = available(request)
-        if caller.defers:
+        if caller.defers and request.deferrable:
             return DEFERRED
         params = outgoing.for_client(request, caller.profile, labelled=self._label_questions)
         try:
-            async with asyncio.timeout(route.client_timeout):
-                result = await caller.ask(request.method, params)
+            result = await put(caller, request.method, params, route.client_timeout)
         except TimeoutError:
             reason = f"the client did not answer within {route.client_timeout:g} s"
             raise LegEnded(Outcome.TIMED_OUT, reason, code=codes.TIMEOUT) from None
         except ChannelClosed as closed:
             reason = f"the client cannot be reached: {closed}"
             raise LegEnded(Outcome.UNAVAILABLE, reason, code=codes.CONTEXT_MISSING) from closed
+        except Unanswered as unanswered:
+            raise LegEnded(Outcome.FAILED, str(unanswered), code=codes.TIMEOUT) from unanswered
         except PeerError as error:
             _end_with_error(error)
         return read_answer(request, result)
+
+
+async def put(caller: Caller, method: str, params: Json, limit: float) -> Json:
+    """Ask a client while its server waits, and return its raw result.
+
+    A client that answers by retrying, and does not within the limit, has its call cancelled:
+    it could not be told of any other answer.
+
+    Raises:
+        TimeoutError: any other client did not answer within `limit` seconds.
+        PeerError, ChannelClosed, Unanswered: see `Caller`.
+    """
+    if caller.defers:
+        return await caller.park(method, params, limit)
+    async with asyncio.timeout(limit):
+        return await caller.ask(method, params)
 
 
 def available(request: InputRequest) -> Caller:
@@ -65,10 +80,6 @@ def available(request: InputRequest) -> Caller:
     lacking = capability.missing(request, caller.profile)
     if lacking is not None:
         _unavailable(lacking)
-    if not caller.defers:
-        return caller
-    if not request.deferrable:
-        _unavailable("a client of the 2026-07-28 protocol cannot be asked by a handshake-era server yet")
     if request.asked >= MAX_RETRIES:
         reason = f"the client retried {request.asked} times without answering"
         raise LegEnded(Outcome.FAILED, reason, code=codes.TIMEOUT)

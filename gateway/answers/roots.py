@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from gateway import codes
-from gateway.answers.client import available
+from gateway.answers.client import available, put
 from gateway.answers.model import DEFERRED, Deferred, InputRequest, LegEnded
-from gateway.calls.model import ChannelClosed
+from gateway.calls.model import ChannelClosed, Unanswered
 from gateway.errors import NobodyAnswered, QuestionRefused
 
 Json = dict[str, Any]
@@ -24,12 +23,15 @@ async def list_roots(request: InputRequest, timeout: float) -> Json | Deferred:
     """
     try:
         caller = available(request)
-        if caller.defers:
+        if caller.defers and request.deferrable:
             return DEFERRED
-        async with asyncio.timeout(timeout):
-            return await caller.ask(request.method, request.params)
+        return await put(caller, request.method, request.params, timeout)
     except (LegEnded, ChannelClosed) as ended:
         raise QuestionRefused(f"roots/list: {ended}", codes.told(codes.WORKSPACE_ACCESS)) from ended
-    except TimeoutError:
-        message = f"roots/list: the client did not answer within {timeout:g} s"
+    except (TimeoutError, Unanswered) as ended:
+        message = (
+            f"roots/list: {ended}"
+            if isinstance(ended, Unanswered)
+            else (f"roots/list: the client did not answer within {timeout:g} s")
+        )
         raise NobodyAnswered(message, codes.told(codes.TIMEOUT), unavailable=False) from None

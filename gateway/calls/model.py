@@ -66,6 +66,18 @@ class Caller(Protocol):
         """
         ...
 
+    async def park(self, method: str, params: Json, limit: float) -> Json:
+        """Ask a client that answers by retrying, while the server keeps its call open.
+
+        The question goes into the result of the client's request; its raw answer comes with a
+        retry. A client that does not retry within `limit` seconds has its call cancelled.
+
+        Raises:
+            Unanswered: two retries came without an answer.
+            ChannelClosed: this call cannot be parked, and why.
+        """
+        ...
+
     def notify(self, method: str, params: Json) -> None:
         """Queue a notification that belongs to the call, in order, without waiting.
 
@@ -86,12 +98,24 @@ class Nobody:
         """Never possible."""
         raise ChannelClosed(f"nobody can be sent {method} with {len(params)} parameters")
 
+    async def park(self, method: str, params: Json, limit: float) -> Json:  # noqa: ARG002
+        """Never possible."""
+        return await self.ask(method, params)
+
     def notify(self, method: str, params: Json) -> None:
         """Take no notice."""
 
 
 class ChannelClosed(BackchannelError):
     """The client of a call cannot be reached for a question."""
+
+
+MAX_RETRIES = 2
+"""Retries of a call without an answer to a question after which the client's leg has failed."""
+
+
+class Unanswered(BackchannelError):
+    """The client retried its call as often as it may, without an answer to this question."""
 
 
 _numbers = itertools.count(1)
@@ -134,11 +158,20 @@ class Resume:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkedAt:
+    """Where a call waits that its server keeps open: its id, the round its client is in, the gateway's id."""
+
+    call: str
+    round: int
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
 class Suspended:
     """A call that waits for its client: the requests to put to it, and what a retry needs."""
 
     requests: Mapping[str, Json]
-    resume: Resume
+    resume: Resume | ParkedAt
 
 
 CallOutcome = Json | Suspended

@@ -97,6 +97,13 @@ class RawLimits(Raw):
     """Open GET streams of one session."""
     max_subscriptions: Count = _LIMITS.max_subscriptions
     """Resource subscriptions of one client."""
+    max_parked_calls: Count = _LIMITS.max_parked_calls
+    """Calls of 2026-07-28 clients that wait for an answer while their handshake-era server waits too.
+    Where there are API keys, a quarter is reserved for clients that have one."""
+    max_parked_calls_per_client: Count = _LIMITS.max_parked_calls_per_client
+    """The same, of one client with an API key."""
+    parked_result_seconds: Seconds = _LIMITS.parked_result_seconds
+    """How long a repeated retry still gets the result of such a call."""
     page_size: Count = _LIMITS.page_size
     """Entries of one page of a merged listing."""
 

@@ -109,6 +109,9 @@ class Limits:
     max_call_seconds: float = 3600.0
     max_tokens_per_question: int = 4096
     max_subscriptions: int = 1024
+    max_parked_calls: int = 1000
+    max_parked_calls_per_client: int = 100
+    parked_result_seconds: float = 60.0
     page_size: int = 500
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
+from gateway.downstream.envelope import META
 from gateway.downstream.exchange import (
     BodyTooLarge,
     Headers,
@@ -15,7 +16,7 @@ from gateway.downstream.exchange import (
     respond_error,
 )
 from gateway.downstream.handshake import SESSION_HEADER, HandshakeEndpoint
-from gateway.downstream.modern import META, ModernEndpoint
+from gateway.downstream.modern import ModernEndpoint
 from gateway.downstream.session import VERSIONS as HANDSHAKE_VERSIONS
 from gateway.errors import BackchannelError
 from gateway.security.authentication import Unauthenticated

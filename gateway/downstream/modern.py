@@ -15,23 +15,22 @@ from mcp.shared.inbound import (
     validate_mcp_param_headers,
 )
 
-from gateway.calls.model import ChannelClosed, Identity, Json, Profile, Resume, Suspended
+from gateway.calls.model import ChannelClosed, Identity, Json, Profile
+from gateway.downstream.envelope import meta_of
 from gateway.downstream.exchange import Exchange, Receive, Send, respond, respond_json
 from gateway.downstream.levels import LOG_LEVEL, passes
 from gateway.downstream.listen import Listener, Listeners
 from gateway.downstream.methods import Methods
 from gateway.downstream.outbox import Outbox
 from gateway.downstream.profiles import profile_of
-from gateway.downstream.sealing import Sealer, binding_of
+from gateway.downstream.retries import Retries
 from gateway.downstream.session import GATEWAY_INFO
-from gateway.downstream.translate import for_modern
+from gateway.downstream.translate import error_for_modern, for_modern
 from gateway.downstream.work import InFlight, Ticket
-from gateway.errors import InvalidCall
+from gateway.errors import PeerError
 from gateway.wire import jsonrpc
 
 VERSIONS: Final = ("2026-07-28",)
-META: Final = "io.modelcontextprotocol/"
-_ENVELOPE: Final = frozenset({META + "protocolVersion", META + "clientInfo", META + "clientCapabilities"})
 _CACHE: Final[Json] = {"ttlMs": 60_000, "cacheScope": "private"}
 
 _numbers = itertools.count(1)
@@ -46,12 +45,18 @@ class ModernCaller:
         self.identity = identity
         self.profile = profile
         self._outbox = outbox
-        meta = _meta(params)
+        meta = meta_of(params)
         self._level = meta.get(LOG_LEVEL)
+        token = meta.get("progressToken")
+        self.progress_token = token if isinstance(token, str | int) else None
 
     async def ask(self, method: str, params: Json) -> Json:  # noqa: ARG002
         """Never possible: see `gateway.answers.client`, which defers instead."""
         raise ChannelClosed(f"a 2026-07-28 client cannot be sent {method} directly")
+
+    async def park(self, method: str, params: Json, limit: float) -> Json:  # noqa: ARG002
+        """Never possible for one request: `gateway.calls.parking` does it for a call."""
+        raise ChannelClosed(f"a request that cannot be answered by a retry cannot be asked {method}")
 
     def notify(self, method: str, params: Json) -> None:
         """Queue progress, or a log message if the request asked for its level."""
@@ -63,10 +68,10 @@ class ModernCaller:
 class ModernServer:
     """Answers modern requests, whatever transport brought them."""
 
-    def __init__(self, methods: Methods, in_flight: InFlight, sealer: Sealer, listeners: Listeners) -> None:
+    def __init__(self, methods: Methods, in_flight: InFlight, retries: Retries, listeners: Listeners) -> None:
         self._methods = methods
         self._in_flight = in_flight
-        self._sealer = sealer
+        self._retries = retries
         self._listeners = listeners
 
     async def answer(
@@ -113,35 +118,11 @@ class ModernServer:
         if method == "server/discover":
             result = await self._discover()
         else:
-            result = await self._relayed(method, params, caller)
+            try:
+                result = await self._retries.carry(method, params, caller)
+            except PeerError as error:
+                raise error_for_modern(error) from error
         return for_modern(method, result, GATEWAY_INFO)
-
-    async def _relayed(self, method: str, params: Json, caller: ModernCaller) -> Json:
-        binding = binding_of(caller.identity.principal, method, params)
-        resume = self._resume(params, binding)
-        outcome = await self._methods.handle(method, _bare(params), caller, resume)
-        if not isinstance(outcome, Suspended):
-            return outcome
-        token = self._sealer.seal(outcome.resume, binding)
-        return {
-            "resultType": "input_required",
-            "inputRequests": dict(outcome.requests),
-            "requestState": token,
-        }
-
-    def _resume(self, params: Json, binding: str) -> Resume | None:
-        if "requestState" not in params:
-            return None
-        kept = self._sealer.open(params["requestState"], binding)
-        given = params.get("inputResponses")
-        if given is not None and not isinstance(given, dict):
-            raise InvalidCall("inputResponses must be an object of answers by key")
-        answers = dict(kept.answers)
-        for key, value in cast("Json", given or {}).items():
-            # Only what was asked is taken; a key we never forwarded is not an answer.
-            if key in kept.asked and isinstance(value, dict):
-                answers[key] = cast("Json", value)
-        return Resume(kept.state, answers, kept.round, kept.questions, kept.asked)
 
     async def _discover(self) -> Json:
         greeting = await self._methods.greeting()
@@ -221,19 +202,3 @@ def _classify(
 async def _reject(send: Send, request_id: Any, rejection: InboundLadderRejection) -> None:
     body = jsonrpc.error(request_id, rejection.code, rejection.message, rejection.data)
     await respond_json(send, ERROR_CODE_HTTP_STATUS.get(rejection.code, 400), body)
-
-
-def _meta(params: Json) -> Json:
-    meta: Any = params.get("_meta")
-    return cast("Json", meta) if isinstance(meta, dict) else {}
-
-
-def _bare(params: Json) -> Json:
-    """Take off what is between this client and us: the envelope, and what a retry carries."""
-    bare = {
-        key: value for key, value in params.items() if key not in ("requestState", "inputResponses", "_meta")
-    }
-    meta = {key: value for key, value in _meta(params).items() if key not in _ENVELOPE}
-    if meta:
-        bare["_meta"] = meta
-    return bare

@@ -16,14 +16,15 @@ from typing import Any, Final, cast
 
 from mcp.server.request_state import AESGCMRequestStateCodec, InvalidRequestState
 
-from gateway.calls.model import Json, Resume
+from gateway.calls.afresh import Afresh
+from gateway.calls.model import Json, ParkedAt, Resume
 from gateway.errors import InvalidCall, LimitExceeded
 from gateway.wire import jsonrpc
 
 logger = logging.getLogger(__name__)
 
 INVALID_STATE: Final = "Invalid or expired requestState"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 class Sealer:
@@ -49,25 +50,20 @@ class Sealer:
         self._clock = clock
         self.refused = 0
 
-    def seal(self, resume: Resume, binding: str) -> str:
-        """Return the token for a suspended call.
+    def seal(self, resume: Resume | ParkedAt, binding: str) -> str:
+        """Return the token for a suspended or parked call.
 
         Raises:
             LimitExceeded: what must be carried is too large.
         """
-        payload = jsonrpc.encode(
-            {
-                "v": _FORMAT,
-                "aud": self._audience,
-                "exp": self._clock() + self._ttl,
-                "bind": binding,
-                "state": resume.state,
-                "answers": dict(resume.answers),
-                "round": resume.round,
-                "questions": resume.questions,
-                "asked": dict(resume.asked),
-            }
-        )
+        fields = {
+            "v": _FORMAT,
+            "aud": self._audience,
+            "exp": self._clock() + self._ttl,
+            "bind": binding,
+            **(_parked_fields(resume) if isinstance(resume, ParkedAt) else _fields(resume)),
+        }
+        payload = jsonrpc.encode(fields)
         token = self._codec.seal(payload)
         if len(token) > self._limit:
             raise LimitExceeded(
@@ -75,7 +71,7 @@ class Sealer:
             )
         return token
 
-    def open(self, token: Any, binding: str) -> Resume:
+    def open(self, token: Any, binding: str) -> Resume | ParkedAt:
         """Return what a token of ours holds.
 
         Raises:
@@ -91,16 +87,34 @@ class Sealer:
         logger.warning("refused a requestState: %s", reason)
         raise InvalidCall(INVALID_STATE)
 
-    def _read(self, fields: Json, binding: str) -> Resume:
+    def _read(self, fields: Json, binding: str) -> Resume | ParkedAt:
         if fields.get("v") != _FORMAT or fields.get("aud") != self._audience:
             raise InvalidRequestState("minted by another deployment")
         if fields["exp"] < self._clock():
             raise InvalidRequestState("expired")
         if not hmac.compare_digest(fields["bind"], binding):
             raise InvalidRequestState("bound to another principal or another call")
-        return Resume(
+        if "parked" in fields:
+            return ParkedAt(fields["parked"], fields["round"], fields["owner"])
+        kind = Afresh if fields["afresh"] else Resume
+        return kind(
             fields["state"], fields["answers"], fields["round"], fields["questions"], fields["asked"]
         )
+
+
+def _fields(resume: Resume) -> Json:
+    return {
+        "state": resume.state,
+        "answers": dict(resume.answers),
+        "round": resume.round,
+        "questions": resume.questions,
+        "asked": dict(resume.asked),
+        "afresh": isinstance(resume, Afresh),
+    }
+
+
+def _parked_fields(at: ParkedAt) -> Json:
+    return {"parked": at.call, "round": at.round, "owner": at.owner}
 
 
 def binding_of(principal: str | None, method: str, params: Mapping[str, Any]) -> str:

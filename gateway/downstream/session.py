@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final, cast
 
 from gateway import __version__
+from gateway.calls.elicitations import COMPLETE
 from gateway.calls.model import ChannelClosed, Identity, Json, Profile, Suspended
 from gateway.downstream.levels import is_level, passes, with_level
 from gateway.downstream.methods import RELAYED, Greeting, Methods
 from gateway.downstream.outbox import Outbox
 from gateway.downstream.profiles import profile_of
 from gateway.downstream.subscriptions import Subscriptions
-from gateway.downstream.translate import for_handshake
+from gateway.downstream.translate import for_handshake, with_id
 from gateway.downstream.work import InFlight, Ticket
 from gateway.errors import ConnectionLost, InvalidCall
 from gateway.wire import jsonrpc
@@ -40,6 +41,7 @@ class SessionCaller:
     def __init__(self, session: Session, outbox: Outbox) -> None:
         self._session = session
         self._outbox = outbox
+        self._minted: list[str] = []
 
     @property
     def identity(self) -> Identity:
@@ -55,10 +57,14 @@ class SessionCaller:
         """Ask on the call's stream; see `gateway.calls.model.Caller.ask`."""
         if self._outbox.closed or not self._outbox.reachable:
             raise ChannelClosed("the client's stream for this call is gone")
+        params, minted = with_id(method, params)
         request_id, answer = self._session.outgoing.open()
         self._outbox.put(jsonrpc.request(request_id, method, params))
         try:
-            return await answer
+            result = await answer
+            if minted is not None and result.get("action") == "accept":
+                self._minted.append(minted)
+            return result
         except asyncio.CancelledError:
             withdrawn = {"requestId": request_id, "reason": "the question is no longer open"}
             self._outbox.put(jsonrpc.notification("notifications/cancelled", withdrawn))
@@ -66,11 +72,24 @@ class SessionCaller:
         finally:
             self._session.outgoing.close(request_id)
 
+    async def park(self, method: str, params: Json, limit: float) -> Json:
+        """Ask on the call's stream as always: this client need not retry to answer."""
+        async with asyncio.timeout(limit):
+            return await self.ask(method, params)
+
     def notify(self, method: str, params: Json) -> None:
-        """Queue progress or a log message on the call's stream."""
+        """Queue progress, a log message or a completed elicitation on the call's stream."""
         if method == "notifications/message" and not passes(params, self._session.level):
             return
+        if method == COMPLETE and (self._outbox.closed or not self._outbox.reachable):
+            self._session.tell(method, params)
+            return
         self._outbox.put(jsonrpc.notification(method, params))
+
+    def completed(self) -> None:
+        """Say of each elicitation whose id is ours that it is complete: the server finished the call."""
+        for minted in self._minted:
+            self.notify(COMPLETE, {"elicitationId": minted})
 
 
 class Session:
@@ -154,7 +173,8 @@ class Session:
         """
         if not self.initialized:
             return
-        about = (method, params.get("uri") if params else None)
+        what = params or {}
+        about = (method, what.get("uri"), what.get("elicitationId"))
         self.general.put(jsonrpc.notification(method, params), about)
 
     async def end(self, reason: str) -> None:
@@ -180,6 +200,7 @@ class Session:
         outcome = await self._methods.handle(method, params, caller)
         if isinstance(outcome, Suspended):
             raise InvalidCall("the call waits for its client, which cannot be asked that way in this era")
+        caller.completed()
         return for_handshake(method, outcome)
 
     def _own_methods(self) -> dict[str, Callable[[Json, SessionCaller], Awaitable[Json]]]:

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO, Final, cast
 
 from mcp.shared.inbound import InboundModernRoute, classify_inbound_request
 
-from gateway.downstream.modern import META, VERSIONS, ModernServer
+from gateway.downstream.envelope import META
+from gateway.downstream.modern import VERSIONS, ModernServer
 from gateway.downstream.outbox import Outbox
 from gateway.downstream.session import Session
 from gateway.downstream.sessions import Sessions

@@ -73,7 +73,7 @@ class View:
         return owned.entry if owned is not None and owned.up else None
 
 
-_Key = tuple[Profile, bool, bool]
+_Key = tuple[Profile, bool, bool, bool]
 
 
 class Catalog:
@@ -280,7 +280,8 @@ class Catalog:
 
 def _key(caller: Caller) -> _Key:
     """Return all of a caller that decides what is declared for it, and so what it sees."""
-    return caller.profile, caller.defers, caller.identity.session is not None
+    identity = caller.identity
+    return caller.profile, caller.defers, identity.session is not None, identity.principal is not None
 
 
 def _shown(entries: Mapping[str, Owned]) -> tuple[Json, ...]:

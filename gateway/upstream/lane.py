@@ -123,6 +123,9 @@ class Lane:
         """Let a call onto the lane."""
         self._running[id(running)] = running
         self._idle_since = None
+        if "roots" in self.profile and self.pin is None and not self.exact:
+            # The server remembers whose roots it was told.
+            self._bound = running.key.party
         if running.scope is not None and running.caller is not None:
             key = running.caller.identity.key
             self._mixed = self._mixed or self._served not in (None, key)

@@ -6,6 +6,7 @@ never less (the server's feature would be off).
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ _PARENT: Mapping[Kind, frozenset[Capability]] = {
 }
 _LLM_BIT: Mapping[Kind, Capability] = {"sampling": "sampling", "elicitation": "elicitation.form"}
 """What the gateway's LLM can meet: never a conversation's context, never a URL."""
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,14 @@ class LaneKey:
     `party` is whose answers the calls' questions get (see `Profiles.party`; None: nobody's in
     particular). `routes` is how each kind is answered; where it comes from in the
     configuration is left out, so that two tools with the same strategy may share a lane.
+    `alone` is the call's own number where its questions would have to be parked: it shares
+    with none, since it may keep its lane for as long as a person thinks.
     """
 
     party: str | None
     profile: Profile
     routes: tuple[Hashable, ...] = ()
+    alone: int | None = None
 
 
 class Profiles:
@@ -72,19 +77,28 @@ class Profiles:
     def declared(self, server: str, era: Era, caller: Caller) -> Profile:
         """Return what can be met when `caller` calls `server`.
 
-        A client that is asked in its call's result cannot be asked for a handshake server,
-        which waits with its call open. Roots are the client's alone: a handshake server asks
-        for them at any time, so they are declared only on a lane that is the client's own.
+        Roots are the client's alone: a handshake server asks for them at any time and remembers
+        them, so they are declared only on a lane that is the client's own.
         """
         bits: set[Capability] = set(self.base(server))
-        if askable(era, caller):
-            for kind in KINDS:
-                offered = caller.profile & _BITS[kind]
-                if "client" in self._legs_of_server(kind, server) and offered & _PARENT[kind]:
-                    bits |= offered
-            if "roots" in caller.profile and (era == "modern" or self.pin(server, era, caller) is not None):
-                bits.add("roots")
+        for kind in KINDS:
+            offered = caller.profile & _BITS[kind]
+            if "client" in self._legs_of_server(kind, server) and offered & _PARENT[kind]:
+                bits |= offered
+        if "roots" in caller.profile and (era == "modern" or self._has_own_lane(server, caller)):
+            bits.add("roots")
         return frozenset(bits)
+
+    def _has_own_lane(self, server: str, caller: Caller) -> bool:
+        """Whether a handshake server's lane for this caller serves nobody else, ever.
+
+        A client without a session is told apart by its principal; one without either has a
+        lane of its own only where every call has.
+        """
+        isolation = self._servers[server].isolation
+        if isolation == "session":
+            return caller.identity.session is not None or caller.identity.principal is not None
+        return isolation == "call" and caller.defers
 
     def pin(self, server: str, era: Era, caller: Caller) -> str | None:
         """Return the identity key that a lane for this caller belongs to, or None for no one's."""
@@ -97,7 +111,9 @@ class Profiles:
         profile = self.declared(server, era, caller)
         kinds: list[Kind] = [kind for kind in KINDS if profile & _PARENT[kind]]
         routes = tuple(self._route(kind, server, tool) for kind in kinds)
-        return LaneKey(self._party(profile, server, era, caller, tool), profile, routes)
+        party = self._party(profile, server, caller, tool)
+        alone = next(_numbers) if self._parks(profile, server, era, caller, tool) else None
+        return LaneKey(party, profile, routes, alone)
 
     def party(self, server: str, era: Era, caller: Caller, tool: str | None) -> str | None:
         """Return on whose behalf the questions of a call are answered.
@@ -106,9 +122,9 @@ class Profiles:
         from the call's own arguments; the principal, where the LLM samples on its account;
         None where nothing can be asked.
         """
-        return self._party(self.declared(server, era, caller), server, era, caller, tool)
+        return self._party(self.declared(server, era, caller), server, caller, tool)
 
-    def _party(self, profile: Profile, server: str, era: Era, caller: Caller, tool: str | None) -> str | None:
+    def _party(self, profile: Profile, server: str, caller: Caller, tool: str | None) -> str | None:
         client = f"client:{caller.identity.key}"
         if "roots" in profile:
             return client
@@ -117,12 +133,21 @@ class Profiles:
             if not profile & _PARENT[kind]:
                 continue
             possible = self._legs_of_call(kind, server, tool)
-            reaches = "client" in possible and askable(era, caller) and caller.profile & _PARENT[kind]
+            reaches = "client" in possible and caller.profile & _PARENT[kind]
             if reaches or ("llm" in possible and kind == "elicitation"):
                 return client
             if "llm" in possible:
                 principal = f"principal:{caller.identity.principal or ''}"
         return principal
+
+    def _parks(self, profile: Profile, server: str, era: Era, caller: Caller, tool: str | None) -> bool:
+        """Whether a question of this call may have to wait for a retry while the server waits."""
+        if era == "modern" or not caller.defers:
+            return False
+        return "roots" in profile or any(
+            "client" in self._legs_of_call(kind, server, tool) and caller.profile & _PARENT[kind]
+            for kind in KINDS
+        )
 
     def _legs_of_server(self, kind: Kind, server: str) -> frozenset[LegName]:
         """Return the legs that some call of the server may use."""
@@ -170,8 +195,3 @@ class Profiles:
     def _configured(self, kind: Kind, tool: str | None) -> str | None:
         """Return the tool if the configuration names it: the memo stays as small as the configuration."""
         return tool if tool in self._policy.of(kind).tools else None
-
-
-def askable(era: Era, caller: Caller) -> bool:
-    """Whether this client can be asked on behalf of a server of this era."""
-    return era == "modern" or not caller.defers

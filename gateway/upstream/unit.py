@@ -9,11 +9,19 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapp
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
+from gateway.calls.elicitations import COMPLETE
 from gateway.calls.model import Call, Caller, CallOutcome, Identity, Json, Profile, Scope
 from gateway.config.resolved import ServerConfig
 from gateway.errors import ConnectionLost, ServerUnavailable
 from gateway.upstream.clock import Clock
-from gateway.upstream.events import ListChanged, ListKind, OnEvent, ResourceUpdated, ServerStatus
+from gateway.upstream.events import (
+    ElicitationCompleted,
+    ListChanged,
+    ListKind,
+    OnEvent,
+    ResourceUpdated,
+    ServerStatus,
+)
 from gateway.upstream.following import Following
 from gateway.upstream.lane import Lane, Running
 from gateway.upstream.lanes import Want
@@ -44,6 +52,7 @@ _KIND: Final[Mapping[Part, ListKind]] = {
 }
 _OFFERED: Final[tuple[ListKind, ...]] = ("tools", "prompts", "resources")
 _ATTEMPTS: Final = 3
+_ROOTS_CHANGED: Final = "notifications/roots/list_changed"
 _UPDATED: Final = "notifications/resources/updated"
 
 
@@ -174,7 +183,11 @@ class Unit:
             return
         party = self.profiles.party(self.name, self.era, caller, None)
         key = LaneKey(party, profile)
-        want = Want(key, self.pin(caller), fresh=self.config.isolation == "call", quiet=True)
+        pin = self.pin(caller)
+        # A server asks for roots as soon as it is connected, and remembers: what it learnt while it
+        # listed, with no call to ask in, must not serve the calls of a client without a session.
+        fresh = self.config.isolation == "call" or (pin is None and "roots" in profile)
+        want = Want(key, pin, fresh=fresh, quiet=True)
         async with self.pool.lease(want, Running(key, caller)) as connection:
             yield connection
 
@@ -206,17 +219,22 @@ class Unit:
         if method == _UPDATED:
             self._on_event(ResourceUpdated(str(params.get("uri")), self.name, params, lane.pin))
             return True
+        if method == COMPLETE:
+            self._on_event(ElicitationCompleted(self.name, params))
+            return True
         return False
 
-    async def notify(self, identity: Identity | None, method: str, params: Json) -> None:
-        """Send a client's notification to its own lanes, or to every lane if it is nobody's."""
+    async def roots_changed(self, identity: Identity, params: Json) -> None:
+        """Tell the server that a client's roots changed, on the client's own lanes: no others have any."""
         concerned = [
             lane.connection
             for lane in self.pool.lanes
             if lane.connection is not None
-            and (identity is None or (lane.pin is not None and lane.pin.key == identity.key))
+            and lane.pin is not None
+            and lane.pin.key == identity.key
+            and "roots" in lane.profile
         ]
-        await asyncio.gather(*(connection.notify(method, params) for connection in concerned))
+        await asyncio.gather(*(connection.notify(_ROOTS_CHANGED, params) for connection in concerned))
 
     def forget(self, identity: Identity) -> None:
         """Close what is a client's own, in the background."""

@@ -77,6 +77,11 @@ class FakeCaller:
         assert self.reply is not None
         return self.reply
 
+    async def park(self, method: str, params: Json, limit: float) -> Json:
+        assert self.defers
+        assert limit > 0
+        return await self.ask(method, params)
+
     def notify(self, method: str, params: Json) -> None:
         raise AssertionError("no answer notifies a client")
 

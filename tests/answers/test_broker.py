@@ -10,6 +10,7 @@ from gateway.answers.bounds import BrokerLimits, ServerBounds
 from gateway.answers.factory import build_broker
 from gateway.answers.model import DEFERRED
 from gateway.answers.stamp import KEY
+from gateway.calls.model import ChannelClosed
 from gateway.config.resolved import GatewayConfig, Limits, ServerConfig
 from gateway.errors import (
     NobodyAnswered,
@@ -91,10 +92,10 @@ async def test_roots_go_to_the_client_whatever_the_strategy_and_come_back_untouc
     ("caller", "changes"),
     [
         (FakeCaller(profile=EVERYTHING - {"roots"}), {}),
-        (FakeCaller(defers=True), {}),
+        (FakeCaller(ChannelClosed("no place to park"), defers=True), {}),
         (FakeCaller(), {"call": None}),
     ],
-    ids=["not declared", "needs parking", "no call"],
+    ids=["not declared", "cannot be parked", "no call"],
 )
 async def test_roots_are_refused_where_no_client_can_be_asked(caller: FakeCaller, changes: Any) -> None:
     stage = scene(caller=caller)

@@ -6,9 +6,19 @@ import pytest
 
 from gateway.answers import outgoing
 from gateway.answers.client import ClientAnswerer, read_answer
-from gateway.answers.model import DEFERRED, LegEnded
+from gateway.answers.model import DEFERRED, Answer, LegEnded
+from gateway.calls.model import Unanswered
 from gateway.policy.model import Outcome, Route, Strategy
-from tests.answers.players import ACCEPTED, EVERYTHING, PARAMS, SAMPLED, FakeCaller, Json, scene
+from tests.answers.players import (
+    ACCEPTED,
+    CLIENT_ANSWER,
+    EVERYTHING,
+    PARAMS,
+    SAMPLED,
+    FakeCaller,
+    Json,
+    scene,
+)
 
 ROUTE = Route("sampling", Strategy.CLIENT, "built_in", "built in", True, 5.0, 5.0, 1, ())
 URL: Json = {"mode": "url", "message": "Sign in", "url": "https://example.com", "elicitationId": "1"}
@@ -74,11 +84,19 @@ async def test_a_modern_client_has_failed_after_two_retries_without_the_answer()
     assert leg.reason == "the client retried 2 times without answering"
 
 
-async def test_a_modern_client_cannot_be_asked_by_a_handshake_server() -> None:
-    leg = await ended(FakeCaller(defers=True), "elicitation")
+async def test_a_modern_client_is_asked_while_a_handshake_server_waits() -> None:
+    caller = FakeCaller(CLIENT_ANSWER["elicitation"], defers=True)
 
-    assert leg.outcome is Outcome.UNAVAILABLE
-    assert "2026-07-28" in leg.reason
+    answer = await ClientAnswerer().answer(scene(caller=caller).request("elicitation"), ROUTE)
+
+    assert isinstance(answer, Answer)
+    assert answer.result == CLIENT_ANSWER["elicitation"]
+
+
+async def test_a_modern_client_that_retries_without_an_answer_has_failed() -> None:
+    leg = await ended(FakeCaller(Unanswered("retried 2 times"), defers=True), "elicitation")
+
+    assert (leg.outcome, leg.reason) == (Outcome.FAILED, "retried 2 times")
 
 
 async def test_the_label_changes_an_elicitations_message_and_nothing_else() -> None:

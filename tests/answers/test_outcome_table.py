@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.answers.stamp import KEY
-from gateway.calls.model import ChannelClosed
+from gateway.calls.model import ChannelClosed, Unanswered
 from gateway.errors import NobodyAnswered, PeerError, ProviderError, QuestionRejected
 from gateway.policy.model import Outcome, Strategy
 from tests.answers.players import (
@@ -45,6 +45,10 @@ class Row:
     code: str | None = None
 
 
+def _parked(reply: Exception) -> FakeCaller:
+    return FakeCaller(reply, defers=True)
+
+
 def _client_rows(kind: str) -> list[Row]:
     lacking = EVERYTHING - {"sampling", "elicitation.form"}
     return [
@@ -53,7 +57,8 @@ def _client_rows(kind: str) -> list[Row]:
         Row("lacks the capability", Outcome.UNAVAILABLE, lambda: FakeCaller(profile=lacking), "E001"),
         Row("says -32601", Outcome.UNAVAILABLE, lambda: FakeCaller(PeerError(-32601, "no")), "E001"),
         Row("has no channel", Outcome.UNAVAILABLE, lambda: FakeCaller(ChannelClosed("gone")), "E001"),
-        Row("must be parked", Outcome.UNAVAILABLE, lambda: FakeCaller(defers=True), "E001"),
+        Row("has no place to park", Outcome.UNAVAILABLE, lambda: _parked(ChannelClosed("full")), "E001"),
+        Row("retries without it", Outcome.FAILED, lambda: _parked(Unanswered("twice")), "E002"),
         Row("says -32603", Outcome.FAILED, lambda: FakeCaller(PeerError(-32603, "oops")), "E999"),
         Row("is silent", Outcome.TIMED_OUT, lambda: FakeCaller(None), "E002"),
         Row("is malformed", Outcome.FAILED, lambda: FakeCaller({"content": []}), "E010"),

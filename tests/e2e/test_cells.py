@@ -36,8 +36,6 @@ ANSWERED = {
     "magictunnel_first": "llm",
     "client_first": "client",
 }
-TO_A_MODERN_CLIENT = {**ANSWERED, "client_forwarded": "error -32601", "client_first": "llm"}
-"""What a handshake server gets: its question cannot be put to a client of 2026-07-28."""
 
 
 @asynccontextmanager
@@ -84,10 +82,9 @@ async def test_every_cell_is_answered_by_the_party_its_strategy_names(tmp_path, 
         person.client(gateway.url, era) as client,
     ):
         for server in KINDS:
-            table = TO_A_MODERN_CLIENT if era != "legacy" and server.endswith("handshake") else ANSWERED
             for kind, request in REQUESTS.items():
                 seen[server, kind] = who(await ask(client, server, request))
-                expected[server, kind] = table[strategy]
+                expected[server, kind] = ANSWERED[strategy]
     assert seen == expected
     assert len(person.asked) == list(expected.values()).count("client")
 
@@ -97,7 +94,7 @@ async def test_every_cell_is_answered_by_the_party_its_strategy_names(tmp_path, 
 @pytest.mark.parametrize("era", ERAS)
 async def test_what_a_person_declines_is_declined(tmp_path, era, action, strategy) -> None:
     """No LLM overrides it; with `magictunnel_first` the LLM has failed before the person is asked."""
-    kinds = ("http-modern",) if era != "legacy" else ("stdio-handshake", "http-handshake", "http-modern")
+    kinds = ("stdio-handshake", "http-handshake", "http-modern")
     refuse = answer({"error": {"message": "no", "type": "x", "code": "invalid_api_key"}}, status=401)
     script = [refuse] * len(kinds) if strategy == "magictunnel_first" else []
     person = Person(action=action)

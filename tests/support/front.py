@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.answers.model import DEFERRED, Deferred, InputRequest
 from gateway.calls.model import Asked, Call, CallOutcome, LaterAnswer, Resume, Suspended
+from gateway.calls.parking import Parking, ParkingLimits
 from gateway.calls.relay import Relay
 from gateway.config.resolved import ApiKey, Http, Limits, ServerConfig
 from gateway.downstream.endpoint import Endpoint
@@ -15,6 +16,7 @@ from gateway.downstream.handshake import HandshakeEndpoint
 from gateway.downstream.listen import Listeners
 from gateway.downstream.methods import Methods
 from gateway.downstream.modern import ModernEndpoint, ModernServer
+from gateway.downstream.retries import Retries
 from gateway.downstream.sealing import Sealer
 from gateway.downstream.sessions import Sessions
 from gateway.downstream.sse import SseEndpoint
@@ -93,6 +95,9 @@ class FakeServers:
     async def set_level(self, caller: Any, level: str) -> None:
         self.levels.append(level)
 
+    def roots_changed(self, identity: Any, params: dict[str, Any]) -> None:
+        """Nobody here asks for roots."""
+
 
 class AskTheClient:
     """Answers every question by the calling client."""
@@ -133,7 +138,8 @@ def build_front(limits: Limits, http: Http, keys: tuple[ApiKey, ...]) -> tuple[F
     relay = Relay(servers, servers, AskTheClient(), {"fake": config}, limits.max_call_seconds)
     methods = Methods(relay, servers, limits.page_size)
     sessions = Sessions(methods, in_flight, subscriptions, limits, lambda session: None)
-    modern = ModernServer(methods, in_flight, Sealer([]), listeners)
+    retries = Retries(methods, Sealer([]), Parking(ParkingLimits(), len))
+    modern = ModernServer(methods, in_flight, retries, listeners)
     guard = Guard(Origins(http), ApiKeys(keys))
     sse = SseEndpoint(guard, sessions, http.keepalive_seconds, limits.max_body_bytes)
     routes = {

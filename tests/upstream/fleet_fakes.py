@@ -109,6 +109,10 @@ class FakeCaller:
         self.asked.append(Asked(method, params))
         return {"roots": []}
 
+    async def park(self, method: str, params: Json, limit: float) -> Json:
+        assert limit > 0
+        return await self.ask(method, params)
+
     def notify(self, method: str, params: Json) -> None:
         self.heard.append((method, params))
 
@@ -117,8 +121,10 @@ def session(name: str, profile: Profile = ASKABLE, principal: str | None = None)
     return FakeCaller(Identity(name, principal, name, name), profile)
 
 
-def stateless(name: str, profile: Profile = ASKABLE, *, defers: bool = False) -> FakeCaller:
-    return FakeCaller(Identity(name), profile, defers)
+def stateless(
+    name: str, profile: Profile = ASKABLE, *, defers: bool = False, principal: str | None = None
+) -> FakeCaller:
+    return FakeCaller(Identity(name, principal), profile, defers)
 
 
 class FakeScope:

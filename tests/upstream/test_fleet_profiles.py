@@ -19,7 +19,7 @@ TABLE = [
     (C, "handshake", {S}, False, {S}),
     (C, "handshake", {ST, SC}, False, set()),  # parts of a capability the client does not have
     (C, "handshake", set(), False, set()),
-    (C, "handshake", ALL, True, set()),  # its answers come too late for a server that waits
+    (C, "handshake", ALL, True, {S, SC, ST, F, U}),  # asked by parking the call; roots need a lane of its own
     (C, "modern", ALL, True, {S, SC, ST, F, U, R}),
     (C, "modern", ALL, False, {S, SC, ST, F, U, R}),
     (L, "handshake", ALL, False, {S, F, R}),  # the client is never asked: its parts do not count
@@ -65,7 +65,10 @@ def test_roots_are_for_lanes_that_are_the_clients_own() -> None:
         ("session", session("x", roots), {R}),
         ("shared", session("x", roots), set()),
         ("call", session("x", roots), set()),
-        ("session", stateless("x", roots), set()),
+        ("session", stateless("x", roots, defers=True), set()),
+        ("session", stateless("x", roots, defers=True, principal="p"), {R}),
+        ("call", stateless("x", roots, defers=True), {R}),
+        ("shared", stateless("x", roots, defers=True, principal="p"), set()),
     ):
         profiles = Profiles(policy(C, C), {"s": config("s", isolation=isolation)})
         assert profiles.declared("s", "handshake", caller) == declared
@@ -96,3 +99,15 @@ def test_lane_keys_differ_by_how_questions_are_answered_not_by_where_that_is_wri
         profiles.key("s", "handshake", caller, tool) for tool in ("s__plain", "s__same", "s__llm")
     )
     assert plain == same != llm
+
+
+def test_a_call_whose_questions_would_be_parked_shares_its_lane_with_none() -> None:
+    profiles = Profiles(policy(C, kind_policy(L, tools={"s__ask": C})), {"s": config("s")})
+    retrying = stateless("p", frozenset({F}), defers=True, principal="p")
+    asking = [profiles.key("s", "handshake", retrying, "s__ask") for _ in range(2)]
+    assert asking[0] != asking[1]
+    assert asking[0].party == asking[1].party == "client:p"
+    plain = [profiles.key("s", "handshake", retrying, "s__other") for _ in range(2)]
+    assert plain[0] == plain[1]
+    exact = [profiles.key("s", "modern", retrying, "s__ask") for _ in range(2)]
+    assert exact[0] == exact[1]

@@ -1,0 +1,84 @@
+"""A modern client's call and its retries: what is asked in a result, and answered by calling again.
+
+2026-07-28, basic/patterns/mrtr. What a retry needs travels sealed in `requestState`. For a
+modern server that is all there is of the call; for a handshake-era server, which waits with
+its call open, it says where the call is parked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol, cast
+
+from gateway.calls.model import Caller, CallOutcome, Json, ParkedAt, Resume, Suspended
+from gateway.calls.parking import Parking
+from gateway.downstream.envelope import bare
+from gateway.downstream.methods import RELAYED, Methods
+from gateway.downstream.sealing import Sealer, binding_of
+from gateway.errors import InvalidCall
+
+
+class RetryingCaller(Caller, Protocol):
+    """The client of one request, which answers questions by sending it again."""
+
+    @property
+    def progress_token(self) -> str | int | None:
+        """The request's own progress token."""
+        ...
+
+
+class Retries:
+    """Carries modern clients' requests: first ones, and those that bring answers."""
+
+    def __init__(self, methods: Methods, sealer: Sealer, parking: Parking) -> None:
+        self._methods = methods
+        self._sealer = sealer
+        self._parking = parking
+
+    async def carry(self, method: str, params: Json, caller: RetryingCaller) -> Json:
+        """Return a request's result, or an `InputRequiredResult` with the state for its retry.
+
+        Raises:
+            InvalidCall: the retry's state or answers cannot be used.
+            BackchannelError: see `Methods.handle` and `Parking`.
+        """
+        binding = binding_of(caller.identity.principal, method, params)
+        outcome = await self._outcome(method, params, caller, binding)
+        if not isinstance(outcome, Suspended):
+            return outcome
+        return {
+            "resultType": "input_required",
+            "inputRequests": dict(outcome.requests),
+            "requestState": self._sealer.seal(outcome.resume, binding),
+        }
+
+    async def _outcome(self, method: str, params: Json, caller: RetryingCaller, binding: str) -> CallOutcome:
+        resume: Resume | None = None
+        if "requestState" in params:
+            kept, given = self._sealer.open(params["requestState"], binding), _given(params)
+            if isinstance(kept, ParkedAt):
+                return await self._parking.resume(kept, given, caller)
+            resume = _with_answers(kept, given)
+        if method not in RELAYED or not caller.profile:
+            # A client that cannot be asked anything has nothing to be parked for.
+            return await self._methods.handle(method, bare(params), caller, resume)
+
+        async def work(parkable: Caller) -> CallOutcome:
+            return await self._methods.handle(method, bare(params), parkable, resume)
+
+        return await self._parking.begin(work, caller)
+
+
+def _given(params: Json) -> dict[str, Json]:
+    given: Any = params.get("inputResponses")
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise InvalidCall("inputResponses must be an object of answers by key")
+    return {key: value for key, value in cast("Json", given).items() if isinstance(value, dict)}
+
+
+def _with_answers(kept: Resume, given: dict[str, Json]) -> Resume:
+    # Only what was asked is taken; a key we never forwarded is not an answer.
+    taken = {key: value for key, value in given.items() if key in kept.asked}
+    return replace(kept, answers={**kept.answers, **taken})
