@@ -124,7 +124,8 @@ class Methods:
 
 def unknown_method(method: str) -> PeerError:
     """Return the error for a method the gateway does not serve."""
-    return PeerError(jsonrpc.METHOD_NOT_FOUND, f"method not found: {method}")
+    why = "; this gateway offers no tasks" if method.startswith("tasks/") else ""
+    return PeerError(jsonrpc.METHOD_NOT_FOUND, f"method not found: {method}{why}")
 
 
 def paginate(entries: Sequence[Json], cursor: Any, size: int, method: str) -> tuple[list[Json], str | None]:

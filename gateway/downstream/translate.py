@@ -6,6 +6,7 @@ is the server's own, whatever its name.
 
 from __future__ import annotations
 
+import uuid
 from typing import Any, Final, cast
 
 from gateway.calls.model import Json
@@ -34,6 +35,15 @@ def for_handshake(method: str, result: Json) -> Json:
     hints = _HINTS if method in CACHEABLE else ()
     plain = _without(result, ("resultType", *hints))
     return _with_object_content(plain) if method == "tools/call" else plain
+
+
+def with_id(method: str, params: Json) -> tuple[Json, str | None]:
+    """Give a URL elicitation without an id one of ours, and return it: 2025-11-25 demands an id."""
+    lacks = method == "elicitation/create" and params.get("mode") == "url" and "elicitationId" not in params
+    if not lacks:
+        return params, None
+    minted = str(uuid.uuid4())
+    return {**params, "elicitationId": minted}, minted
 
 
 def for_modern(method: str, result: Json, server_info: Json) -> Json:

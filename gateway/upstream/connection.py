@@ -20,6 +20,7 @@ from gateway.upstream.conversation import CLOSED_BY_US, Channel, Conversation
 from gateway.upstream.handshake import initialize_params, read_initialize
 from gateway.upstream.modern import ENVELOPE
 from gateway.upstream.port import Hello, Json
+from gateway.upstream.tasks import without_task
 from gateway.wire import jsonrpc
 
 _MEANINGS: Final[Mapping[int, type[PeerError]]] = {
@@ -56,7 +57,8 @@ class HandshakeConnection:
                 f"server '{self.server}' keeps its calls open and cannot resume one by a retry; start again"
             )
         try:
-            return await self._conversation.request(method, without_envelope(params), scope)
+            plain = without_task(method, without_envelope(params))
+            return await self._conversation.request(method, plain, scope)
         except PeerError as error:
             meaning = _MEANINGS.get(error.code)
             if meaning is None:

@@ -14,10 +14,12 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
+from gateway.calls.elicitations import COMPLETE
 from gateway.calls.model import Asked, LaterAnswer, Scope
 from gateway.config.resolved import ServerConfig
 from gateway.errors import BackchannelError, CallError, ConnectionLost, LimitExceeded, QuestionRefused
 from gateway.upstream.port import Connection, Json, Listener
+from gateway.upstream.tasks import without_task
 from gateway.wire import jsonrpc
 from gateway.wire.correlation import Incoming, Outgoing
 from gateway.wire.jsonrpc import RequestId
@@ -29,7 +31,7 @@ CLOSED_BY_US = "closed by the gateway"
 Watch = Callable[[str, Json], None]
 """Takes the notifications of one subscription, their stamp still on."""
 
-_OF_A_CALL = frozenset({"notifications/progress", "notifications/message"})
+_OF_A_CALL = frozenset({"notifications/progress", "notifications/message", COMPLETE})
 _NOTIFYING = 10.0
 _SHOWN = 200
 _NONSENSE_SHOWN = 20
@@ -302,16 +304,17 @@ class Conversation:
         if len(self._incoming) >= self.config.max_concurrent_questions + _FLOOD:
             self._malformed("more requests than it reads answers to", method)
             return
-        if method == "ping":
-            work = _pong()
-        elif not self.answers:
+        if not self.answers:
             # Modern servers must not send requests, and there is no form to answer one in.
             log.warning("server %s sent a %s request, which its era does not have", self.server, method)
             return
+        if method == "ping":
+            work = _pong()
         elif len(self._incoming) >= self.config.max_concurrent_questions:
             work = self._refuse()
         else:
-            work = self._answer(Asked(method, message.get("params") or {}), pending)
+            params = without_task(method, message.get("params") or {})
+            work = self._answer(Asked(method, params), pending)
         task = self._incoming.start(request_id, work)
         if pending is not None:
             pending.questions.add(task)

@@ -35,7 +35,15 @@ class ResourceUpdated:
     identity: Identity | None
 
 
-FleetEvent = ListChanged | ResourceUpdated
+@dataclass(frozen=True, slots=True)
+class ElicitationCompleted:
+    """A handshake-era server says outside any call that a URL elicitation was completed."""
+
+    server: str
+    params: Json
+
+
+FleetEvent = ListChanged | ResourceUpdated | ElicitationCompleted
 OnEvent = Callable[[FleetEvent], None]
 
 
