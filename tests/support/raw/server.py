@@ -251,8 +251,7 @@ class Http:
         await self.server.run(message, send, self.unrelated)
 
 
-async def main() -> None:
-    server = Server()
+async def main(server: Server) -> None:
     if TRANSPORT == "stdio":
         await stdio(server)
         return
@@ -262,4 +261,5 @@ async def main() -> None:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main(Server()))
