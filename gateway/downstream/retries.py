@@ -53,12 +53,24 @@ class Retries:
         }
 
     async def _outcome(self, method: str, params: Json, caller: RetryingCaller, binding: str) -> CallOutcome:
-        resume: Resume | None = None
+        given = _given(params)
         if "requestState" in params:
-            kept, given = self._sealer.open(params["requestState"], binding), _given(params)
+            kept = self._sealer.open(params["requestState"], binding)
             if isinstance(kept, ParkedAt):
                 return await self._parking.resume(kept, given, caller)
-            resume = _with_answers(kept, given)
+            return await self._run(method, params, caller, _with_answers(kept, given))
+        outcome = await self._run(method, params, caller, None)
+        if isinstance(outcome, Suspended) and isinstance(outcome.resume, Resume):
+            # Answers may come with the first request. Each counts once policy has put its question
+            # to this client, as if it had come with the retry; never before.
+            resume = _with_answers(outcome.resume, given)
+            if not resume.asked.keys().isdisjoint(resume.answers):
+                return await self._run(method, params, caller, resume)
+        return outcome
+
+    async def _run(
+        self, method: str, params: Json, caller: RetryingCaller, resume: Resume | None
+    ) -> CallOutcome:
         if method not in RELAYED or not caller.profile:
             # A client that cannot be asked anything has nothing to be parked for.
             return await self._methods.handle(method, bare(params), caller, resume)

@@ -32,7 +32,10 @@ class Guard:
             ForbiddenOrigin: HTTP 403.
             Unauthenticated: HTTP 401.
         """
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        # White space around a value is not part of it (RFC 9110, 5.5); not every HTTP parser takes it off.
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1").strip(" \t") for name, value in scope["headers"]
+        }
         self._origins.check(headers)
         return Admitted(headers, self._keys.principal(headers))
 

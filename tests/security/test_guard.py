@@ -123,3 +123,9 @@ def test_this_machine_alone_needs_no_key() -> None:
 def test_operators_pages_without_keys_are_for_this_machine_alone(client, host, keys, stranger) -> None:
     guard = Guard(Origins(Http(allowed_hosts=("*",))), KEYS if keys else ApiKeys([]))
     assert guard.is_stranger({"client": client}, {"host": host}) is stranger
+
+
+def test_white_space_around_a_header_is_not_part_of_it() -> None:
+    headers = [(b"host", b"127.0.0.1"), (b"mcp-name", b" \ta tool \t"), (b"x-api-key", b"key-of-ann ")]
+    admitted = Guard(Origins(LOCAL), KEYS).admit({"headers": headers})
+    assert (admitted.headers["mcp-name"], admitted.principal) == ("a tool", "ann")
