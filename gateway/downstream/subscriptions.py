@@ -39,6 +39,10 @@ class Servers(Protocol):
         """Tell the servers which log messages this caller wants."""
         ...
 
+    def expect_news(self) -> None:
+        """Tell of the next change of every list: somebody new listens."""
+        ...
+
 
 class _Entry:
     __slots__ = ("caller", "server")
@@ -64,6 +68,7 @@ class Subscriptions:
     def join(self, subscriber: Subscriber) -> None:
         """Let a client hear of lists that change."""
         self._everybody.add(subscriber)
+        self._servers.expect_news()
 
     async def drop(self, subscriber: Subscriber) -> None:
         """Forget a client that is gone, and its resource subscriptions at the servers."""

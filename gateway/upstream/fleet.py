@@ -147,6 +147,11 @@ class Fleet:
         for unit in self._units.values():
             unit.following.set_level(caller.identity.key, level, unit.pool.lanes)
 
+    def expect_news(self) -> None:
+        """Tell of the next change of every list, even if nobody has listed since the last."""
+        for unit in self._units.values():
+            unit.listings.expect_news()
+
     def forget(self, identity: Identity) -> None:
         """Close the lanes and end the subscriptions of a session that has ended, in the background."""
         for unit in self._units.values():

@@ -137,6 +137,10 @@ class Listings:
         self._seen_since_news -= changed
         return news
 
+    def expect_news(self) -> None:
+        """Note that somebody new listens, who may have listed before the last change."""
+        self._seen_since_news |= set(PARTS)
+
     def renew(self) -> None:
         """Note that the server was connected anew, which clients are told of: everything may differ."""
         self.invalidate(PARTS)

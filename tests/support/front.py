@@ -95,6 +95,9 @@ class FakeServers:
     async def set_level(self, caller: Any, level: str) -> None:
         self.levels.append(level)
 
+    def expect_news(self) -> None:
+        """Every change here is news."""
+
     def roots_changed(self, identity: Any, params: dict[str, Any]) -> None:
         """Nobody here asks for roots."""
 

@@ -250,6 +250,18 @@ async def test_a_change_is_passed_on_once_and_listed_anew_when_asked_for() -> No
         assert len(events) == 2
 
 
+async def test_somebody_who_begins_to_listen_hears_the_next_change() -> None:
+    a = FakeServer("a", tools=["t"])
+    async with running(a) as fleet:
+        events = []
+        fleet.subscribe(events.append)
+        a.control.tell("notifications/tools/list_changed")
+        fleet.expect_news()
+        for _ in range(3):
+            a.control.tell("notifications/tools/list_changed")
+        assert events == [ListChanged("tools", "a")] * 2
+
+
 async def test_a_change_during_a_fetch_causes_one_more_fetch() -> None:
     a = FakeServer("a", tools=["t"])
     async with running(a) as fleet:
