@@ -34,7 +34,7 @@ from gateway.downstream.work import InFlight
 from gateway.errors import ConfigurationError, ProviderError, QuestionRefused, ServerUnavailable
 from gateway.llm.chain import Chain
 from gateway.llm.port import Llm
-from gateway.llm.registry import build_llm
+from gateway.llm.registry import build_llm, calls_tools
 from gateway.observability.decisions import DecisionLog
 from gateway.policy.model import Kind
 from gateway.security.authentication import ApiKeys
@@ -77,6 +77,7 @@ class Gateway:
             },
             config.policy,
             llm_kinds=[kind for kind, llm in self.llms.items() if llm.available],
+            llm_tools=calls_tools(config.sampling_llm),
             on_unsolicited=self._unsolicited,
             on_session=self._ask_session,
         )

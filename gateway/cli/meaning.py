@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, get_args
 
 from gateway.calls.model import Capability, Identity, Nobody, Profile
+from gateway.llm.registry import calls_tools
 from gateway.policy.model import KINDS, Facts, Kind, Refusal
 from gateway.policy.outcomes import LegName, legs
 from gateway.policy.resolve import resolve
@@ -38,7 +39,8 @@ def chain(config: GatewayConfig, kind: Kind) -> LlmConfig:
 def declared(config: GatewayConfig, server: str, kind: Kind, *, able: bool) -> list[str]:
     """Return what a server is told it may ask of this kind, for a client that can do all of it or none."""
     kinds: list[Kind] = [one for one in KINDS if chain(config, one).providers]
-    profiles = Profiles(config.policy, {one.name: one for one in config.servers}, kinds)
+    servers = {one.name: one for one in config.servers}
+    profiles = Profiles(config.policy, servers, kinds, llm_tools=calls_tools(config.sampling_llm))
     bits = profiles.declared(server, "handshake", _Client(_EVERYTHING if able else frozenset()))
     return sorted(bit for bit in bits if bit.startswith(kind))
 

@@ -30,6 +30,11 @@ def build_llm(config: LlmConfig) -> Chain:
     return Chain([_link(provider) for provider in config.providers])
 
 
+def calls_tools(config: LlmConfig) -> bool:
+    """Whether a provider of the chain can answer a prompt with tools, as `local` cannot."""
+    return any(provider.provider != "local" for provider in config.providers)
+
+
 def provider_problems(config: ProviderConfig) -> list[Problem]:
     """Return what keeps this provider from being built, without building it or asking it."""
     found: list[tuple[str, str]] = []

@@ -34,6 +34,7 @@ class Fleet:
     Args:
         dialers: one for each server, by its name.
         llm_kinds: the kinds of question for which an LLM provider is configured.
+        llm_tools: whether one for sampling can call tools.
         on_unsolicited: answers a server's question that belongs to no call; without it they are refused.
         on_session: answers `roots/list` outside any call on a lane that is one client's own, by asking
             that client; without it, it is treated as `on_unsolicited` says.
@@ -46,6 +47,7 @@ class Fleet:
         policy: Policy,
         *,
         llm_kinds: Collection[Kind] = KINDS,
+        llm_tools: bool = False,
         on_unsolicited: OnUnsolicited | None = None,
         on_session: OnSession | None = None,
         clock: Clock | None = None,
@@ -54,7 +56,8 @@ class Fleet:
         start_grace: float = START_GRACE,
     ) -> None:
         clock = clock or SystemClock()
-        profiles = Profiles(policy, {server.name: server for server in servers}, llm_kinds)
+        by_name = {server.name: server for server in servers}
+        profiles = Profiles(policy, by_name, llm_kinds, llm_tools=llm_tools)
         self._clock = clock
         self._listeners: list[OnEvent] = []
         self._units: dict[str, Unit] = {}
@@ -117,9 +120,10 @@ class Fleet:
         """
         return await self._unit(call.server).call(call, scope)
 
-    async def notify(self, server: str, identity: Identity | None, method: str, params: Json) -> None:
-        """Send a notification on the connections that are a client's own, or on all (`identity` None)."""
-        await self._unit(server).notify(identity, method, params)
+    def roots_changed(self, identity: Identity, params: Json) -> None:
+        """Tell the servers that may ask this client for its roots that they changed, in the background."""
+        for unit in self._units.values():
+            unit.spawn(unit.roots_changed(identity, params))
 
     def subscribe(self, on_event: OnEvent) -> Callable[[], None]:
         """Call `on_event`, which must not block, for every event; the returned function ends that."""

@@ -238,7 +238,7 @@ class Lane:
 def _bit(asked: Asked) -> Capability | None:
     """Return the capability that a request needs; None for methods the gateway does not know."""
     if asked.method == "sampling/createMessage":
-        return "sampling"
+        return "sampling.tools" if asked.params.get("tools") else "sampling"
     if asked.method == "elicitation/create":
         return "elicitation.url" if asked.params.get("mode") == "url" else "elicitation.form"
     return "roots" if asked.method == "roots/list" else None

@@ -52,15 +52,21 @@ class Profiles:
     """The questions each server may ask, by policy. Holds nothing but memoised pure results.
 
     `llm_kinds` are the kinds for which a provider is configured: without one the LLM leg
-    cannot be met, whatever policy says.
+    cannot be met, whatever policy says. `llm_tools` says that one for sampling can call tools.
     """
 
     def __init__(
-        self, policy: Policy, servers: Mapping[str, ServerConfig], llm_kinds: Collection[Kind] = KINDS
+        self,
+        policy: Policy,
+        servers: Mapping[str, ServerConfig],
+        llm_kinds: Collection[Kind] = KINDS,
+        *,
+        llm_tools: bool = False,
     ) -> None:
         self._policy = policy
         self._servers = servers
         self._llm_kinds = frozenset(llm_kinds)
+        self._llm_tools = llm_tools
         self._possible: dict[tuple[Kind, str], frozenset[LegName]] = {}
         self._legs: dict[tuple[Kind, str, str | None], frozenset[LegName]] = {}
         self._routes: dict[tuple[Kind, str, str | None], Hashable] = {}
@@ -71,7 +77,10 @@ class Profiles:
         known = self._bases.get(server)
         if known is None:
             kinds: list[Kind] = [kind for kind in KINDS if "llm" in self._legs_of_server(kind, server)]
-            known = self._bases[server] = frozenset(_LLM_BIT[kind] for kind in kinds)
+            bits: set[Capability] = {_LLM_BIT[kind] for kind in kinds}
+            if self._llm_tools and "sampling" in bits:
+                bits.add("sampling.tools")
+            known = self._bases[server] = frozenset(bits)
         return known
 
     def declared(self, server: str, era: Era, caller: Caller) -> Profile:

@@ -54,6 +54,11 @@ def test_without_a_provider_the_llm_can_meet_nothing() -> None:
     assert profiles.declared("s", "handshake", session("x", frozenset({S}))) == {S, F}
 
 
+def test_tools_are_declared_where_a_provider_can_call_them() -> None:
+    profiles = Profiles(policy(CF, L), {"s": config("s")}, llm_tools=True)
+    assert profiles.base("s") == {S, ST, F}
+
+
 def test_one_tool_that_the_llm_answers_for_is_enough() -> None:
     rules = policy(elicitation=kind_policy(C, tools={"s__t": L}), sampling=C)
     assert Profiles(rules, {"s": config("s")}).base("s") == {F}
