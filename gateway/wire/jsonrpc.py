@@ -7,6 +7,8 @@ survive (`docs/decisions/0001`).
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from typing import Any, Final, Literal, TypeGuard, cast
 
 import orjson
@@ -29,9 +31,19 @@ MISSING_CLIENT_CAPABILITY: Final = -32021
 RESOURCE_NOT_FOUND: Final = -32002
 URL_ELICITATION_REQUIRED: Final = -32042
 
+MAX_NESTING: Final = 128
+"""Arrays and objects inside each other, where nothing else is configured."""
+
 
 class Undecodable(ValueError):
     """The bytes are not JSON. The message is for the peer."""
+
+
+class TooDeep(Undecodable):
+    """The JSON is nested more deeply than is allowed; the message names the setting."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"JSON nested more than {limit} levels deep (limits.max_nesting)")
 
 
 def encode(message: Any) -> bytes:
@@ -43,21 +55,83 @@ def encode(message: Any) -> bytes:
         return json.dumps(message, separators=(",", ":")).encode()
 
 
-def decode(data: bytes | bytearray | memoryview | str) -> Any:
-    """Parse JSON.
+def decode(data: bytes | bytearray | memoryview | str, max_nesting: int = MAX_NESTING) -> Any:
+    """Parse JSON with nothing lost: integers of any size and lone surrogates stay what they are.
+
+    Of a key given twice the last counts, as in every common parser.
 
     Raises:
-        Undecodable: not JSON, or nested too deeply to hold.
+        Undecodable: not JSON. `NaN`, `Infinity` and numbers too large for a double are not: nothing
+            that reads JSON could be told them.
+        TooDeep: more than `max_nesting` arrays and objects inside each other.
     """
+    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else bytes(data)
     try:
-        return orjson.loads(data)
+        value = _parse(raw)
+    except RecursionError:
+        raise TooDeep(max_nesting) from None
+    if raw.count(b"[") + raw.count(b"{") > max_nesting and _is_deeper(value, max_nesting):
+        raise TooDeep(max_nesting)
+    return value
+
+
+def _parse(raw: bytes) -> Any:
+    if _LONG_NUMBER in raw.translate(_DIGITS):
+        # orjson would make a float of an integer beyond 64 bits.
+        return _parse_slowly(raw, None)
+    try:
+        return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
-        text = data if isinstance(data, str) else bytes(data)
-        try:
-            # orjson refuses lone surrogates, which JSON text may carry; the standard parser does not.
-            return json.loads(text)
-        except (ValueError, RecursionError):
-            raise Undecodable(f"not valid JSON: {error}") from None
+        # orjson refuses lone surrogates, which JSON text may carry; the standard parser does not.
+        return _parse_slowly(raw, str(error))
+
+
+def _parse_slowly(raw: bytes, reason: str | None) -> Any:
+    try:
+        return _STANDARD.decode(raw.decode("utf-8-sig"))
+    except ValueError as error:
+        raise Undecodable(f"not valid JSON: {reason or error}") from None
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number has more than {_MOST_DIGITS} digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"number {text[:40]} is too large")
+    return number
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON value")
+
+
+_MOST_DIGITS: Final = 4000
+"""Python reads no more than 4,300, since reading them takes quadratic time."""
+_STANDARD: Final = json.JSONDecoder(parse_int=_whole, parse_float=_finite, parse_constant=_no_constant)
+_DIGITS: Final = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
+_LONG_NUMBER: Final = b"0" * 19
+"""So many digits in a row may be more than 64 bits."""
+
+
+def _is_deeper(value: Any, limit: int) -> bool:
+    """Whether containers lie more than `limit` deep. Level by level: no recursion of ours."""
+    level: list[Any] = [value] if isinstance(value, list | dict) else []
+    for _ in range(limit):
+        level = [
+            child for container in level for child in _children(container) if isinstance(child, list | dict)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _children(container: Any) -> Iterable[Any]:
+    return cast("Json", container).values() if isinstance(container, dict) else container
 
 
 def is_id(value: object) -> TypeGuard[RequestId]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+_BATCH = 64
+"""Messages taken in a row before others have their turn: a flood must not be all that runs."""
 
 
 class LineTooLong(ValueError):
@@ -14,8 +18,7 @@ class Lines:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._partial: list[bytes] = []
-        self._size = 0
+        self._partial = bytearray()
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Yield the non-empty lines that `chunk` completes, without their ends, in order.
@@ -36,14 +39,34 @@ class Lines:
         return self._take()
 
     def _hold(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._size > self._limit:
+        # One buffer that grows: chunks of a few bytes each would cost many times their size if kept apart.
+        self._partial += piece
+        if len(self._partial) > self._limit:
             raise LineTooLong(f"one line has more than {self._limit} bytes")
-        if piece:
-            self._partial.append(piece)
 
     def _take(self) -> bytes:
-        # Joined once, at its end, so that a long line costs linear time.
-        line = b"".join(self._partial).strip(b"\r \t")
-        self._partial, self._size = [], 0
+        line = bytes(self._partial).strip(b"\r \t")
+        self._partial = bytearray()
         return line
+
+
+async def read_lines(read: Callable[[], Awaitable[bytes]], limit: int) -> AsyncIterator[bytes]:
+    """Yield the non-empty lines of a stream, an unfinished last one too.
+
+    `read` returns the next chunk, empty at the end. A chunk that is at hand already costs no
+    wait, so the loop is yielded to every few lines.
+
+    Raises:
+        LineTooLong: a line has outgrown the limit; those before it were yielded.
+        OSError: whatever `read` raises.
+    """
+    lines = Lines(limit)
+    taken = 0
+    while chunk := await read():
+        for line in lines.feed(chunk):
+            yield line
+            taken += 1
+            if taken % _BATCH == 0:
+                await asyncio.sleep(0)
+    if last := lines.rest():
+        yield last

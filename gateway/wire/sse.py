@@ -9,6 +9,12 @@ KEEPALIVE = b": keep-alive\n\n"
 """A comment: holds a connection open and means nothing."""
 
 
+_FIELD_ROOM = 64
+"""Bytes that an unfinished line may have beyond the limit on data: the name of its field."""
+_RETRY_DIGITS = 9
+"""A longer pause is no pause that anybody meant, and Python refuses to read numbers without end."""
+
+
 class EventTooLarge(ValueError):
     """One event is larger than the reader's limit."""
 
@@ -30,15 +36,13 @@ def event(data: bytes, *, name: str = "message", event_id: str | None = None) ->
 
 
 class Reader:
-    """Turns chunks of bytes into events; holds at most `limit` bytes of an unfinished one."""
+    """Turns chunks of bytes into events; holds at most `limit` bytes of data of an unfinished one."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._lines: list[bytes] = []
-        self._held = 0
-        self._partial: list[bytes] = []
-        self._partial_size = 0
+        self._partial = bytearray()
         self._started = False
+        self._begin()
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         """Yield the events that `chunk` completes, in order.
@@ -51,49 +55,55 @@ class Reader:
             chunk = chunk.removeprefix(b"\xef\xbb\xbf")
         for line in self._complete_lines(chunk):
             if line:
-                self._lines.append(line)
-                self._held += len(line)
-                self._check()
-                continue
-            finished = self._dispatch()
-            if finished is not None:
+                self._take(line)
+            elif (finished := self._dispatch()) is not None:
                 yield finished
-        self._check()
+        self._check(len(self._partial) - _FIELD_ROOM)
+
+    def _begin(self) -> None:
+        # The data grows in one buffer: lines of a few bytes each would cost many times their size if kept.
+        self._data: bytearray | None = None
+        self._name = "message"
+        self._id: str | None = None
+        self._retry: int | None = None
 
     def _complete_lines(self, chunk: bytes) -> list[bytes]:
-        held_return = bool(self._partial) and self._partial[-1].endswith(b"\r")
-        if not held_return and b"\n" not in chunk and b"\r" not in chunk:
-            # The middle of a long line: joining once at its end keeps large events linear.
-            self._partial.append(chunk)
-            self._partial_size += len(chunk)
+        if not self._partial.endswith(b"\r") and b"\n" not in chunk and b"\r" not in chunk:
+            # The middle of a long line: splitting once at its end keeps large events linear.
+            self._partial += chunk
             return []
-        *lines, rest = _split(b"".join((*self._partial, chunk)))
-        self._partial = [rest] if rest else []
-        self._partial_size = len(rest)
+        *lines, rest = _split(bytes(self._partial) + chunk)
+        self._partial = bytearray(rest)
         return lines
 
-    def _check(self) -> None:
-        if self._held + self._partial_size > self._limit:
+    def _check(self, more: int) -> None:
+        if len(self._data or b"") + more > self._limit:
             raise EventTooLarge(f"one event has more than {self._limit} bytes")
 
+    def _take(self, line: bytes) -> None:
+        """Read one field; comments and unknown fields are forgotten at once."""
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._check(len(value) + (self._data is not None))
+            if self._data is None:
+                self._data = bytearray()
+            else:
+                self._data += b"\n"
+            self._data += value
+        elif field == b"event":
+            self._name = value.decode("utf-8", "replace") or "message"
+        elif field == b"id" and b"\0" not in value:
+            self._id = value.decode("utf-8", "replace")
+        elif field == b"retry" and value.isdigit() and len(value) <= _RETRY_DIGITS:
+            self._retry = int(value)
+
     def _dispatch(self) -> Event | None:
-        lines, self._lines, self._held = self._lines, [], 0
-        data: list[str] = []
-        name, event_id, retry = "message", None, None
-        for line in lines:
-            field, _, value = line.decode("utf-8", "replace").partition(":")
-            value = value.removeprefix(" ")
-            if field == "data":
-                data.append(value)
-            elif field == "event":
-                name = value or "message"
-            elif field == "id" and "\0" not in value:
-                event_id = value
-            elif field == "retry" and value.isascii() and value.isdigit():
-                retry = int(value)
-        if not data and event_id is None and retry is None:
+        data, name, event_id, retry = self._data, self._name, self._id, self._retry
+        self._begin()
+        if data is None and event_id is None and retry is None:
             return None
-        return Event("\n".join(data), name, event_id, retry)
+        return Event((data or b"").decode("utf-8", "replace"), name, event_id, retry)
 
 
 def _split(buffer: bytes) -> list[bytes]:

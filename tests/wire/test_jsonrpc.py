@@ -8,7 +8,7 @@ from gateway.wire import faults, jsonrpc
 json_values = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
+    | st.integers(-(2**200), 2**200)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -30,6 +30,36 @@ def test_text_with_a_lone_surrogate_survives(text: str) -> None:
 def test_what_is_not_json_is_undecodable_and_nothing_else(data: bytes) -> None:
     with pytest.raises(jsonrpc.Undecodable):
         jsonrpc.decode(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"NaN", b'{"a":-Infinity}', b"[1e400]", b"1" * 4001, b'{"a":"\xff"}', b"\xff\xfe1\x00"]
+)
+def test_what_json_has_no_form_for_is_refused_instead_of_becoming_null(data: bytes) -> None:
+    with pytest.raises(jsonrpc.Undecodable, match="not valid JSON"):
+        jsonrpc.decode(data)
+
+
+def test_numbers_beyond_64_bits_keep_every_digit() -> None:
+    text = b'{"id":18446744073709551616,"x":[-9223372036854775809,1.5,12345678901234567890123]}'
+    assert jsonrpc.encode(jsonrpc.decode(text)) == text
+
+
+@pytest.mark.parametrize("inside", [b"[", b'{"a":'])
+def test_nesting_passes_up_to_the_limit_and_is_refused_by_the_settings_name_beyond_it(inside: bytes) -> None:
+    def nested(levels: int) -> bytes:
+        return inside * levels + b"1" + (b"]" if inside == b"[" else b"}") * levels
+
+    assert jsonrpc.encode(jsonrpc.decode(nested(128))) == nested(128)
+    assert jsonrpc.decode(nested(7), max_nesting=7)
+    for levels, limit in ((129, 128), (8, 7), (1000, 128), (2000, 128), (100_000, 128)):
+        with pytest.raises(jsonrpc.TooDeep, match=rf"more than {limit} levels deep \(limits.max_nesting\)"):
+            jsonrpc.decode(nested(levels), limit)
+
+
+def test_many_containers_side_by_side_are_not_deep_nor_are_brackets_in_text() -> None:
+    assert len(jsonrpc.decode(b"[" + b"[],{}," * 10_000 + b"0]")) == 20_001
+    assert jsonrpc.decode(b'"' + b"[{" * 1000 + b'"') == "[{" * 1000
 
 
 @pytest.mark.parametrize(

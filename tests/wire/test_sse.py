@@ -54,3 +54,23 @@ def test_a_ten_megabyte_event_in_small_chunks_is_read_in_linear_time() -> None:
     chunks = [data[start : start + 16_384] for start in range(0, len(data), 16_384)]
     (event,) = read(chunks, limit=16 << 20)
     assert len(event.data) == 10_000_000
+
+
+def test_an_event_of_exactly_the_limit_passes_and_a_byte_more_does_not() -> None:
+    for chunks in ([b"data: " + b"x" * 100 + b"\n\n"], [b"da", b"ta: " + b"x" * 99, b"x\r", b"\n\r\n"]):
+        assert read(chunks, limit=100) == [sse.Event("x" * 100)]
+    with pytest.raises(sse.EventTooLarge):
+        read([b"data: " + b"x" * 101 + b"\n\n"], limit=100)
+
+
+def test_comments_and_unknown_fields_without_end_are_not_kept() -> None:
+    assert read([b": ping\nx-unknown: 1\n"] * 1000 + [b"data: a\n\n"], limit=100) == [sse.Event("a")]
+
+
+@pytest.mark.parametrize("retry", [b"9" * 5000, b"-1", b"1.5", "\u0663".encode(), b""])
+def test_a_pause_that_is_no_sensible_number_is_no_pause(retry: bytes) -> None:
+    assert read([b"retry: " + retry + b"\ndata: a\n\n"]) == [sse.Event("a")]
+
+
+def test_what_is_not_utf_8_is_read_with_replacement_as_the_standard_has_it() -> None:
+    assert read([b"data: \xff\xfea\n\n"]) == [sse.Event("\ufffd\ufffda")]
