@@ -46,10 +46,13 @@ class Endpoint:
             return
         headers, principal = admitted.headers, admitted.principal
         if scope["method"] == "POST":
-            message = await read_message(headers, receive, send, self._max_body)
+            batches = self._handshake.takes_batches(headers, principal)
+            message = await _read(headers, receive, send, self._max_body, batches=batches)
             if message is None:
                 return
-            if is_modern(headers, message):
+            if isinstance(message, list):
+                await self._handshake.batch(message, headers, principal, receive, send)
+            elif is_modern(headers, message):
                 await self._modern.post(message, headers, scope["headers"], principal, receive, send)
             else:
                 await self._handshake.post(message, headers, principal, receive, send)
@@ -75,6 +78,12 @@ async def admit(guard: Guard, scope: Scope, send: Send) -> Admitted | None:
 
 async def read_message(headers: dict[str, str], receive: Receive, send: Send, limit: int) -> Json | None:
     """Read the one JSON-RPC message of a POST, or answer what is wrong with it and return None."""
+    return cast("Json | None", await _read(headers, receive, send, limit, batches=False))
+
+
+async def _read(
+    headers: dict[str, str], receive: Receive, send: Send, limit: int, *, batches: bool
+) -> Json | list[Any] | None:
     content_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if content_type != "application/json":
         await respond_error(send, 415, jsonrpc.INVALID_REQUEST, "send Content-Type: application/json")
@@ -90,6 +99,8 @@ async def read_message(headers: dict[str, str], receive: Receive, send: Send, li
     except jsonrpc.Undecodable as error:
         await respond_error(send, 400, jsonrpc.PARSE_ERROR, str(error))
         return None
+    if batches and isinstance(decoded, list):
+        return cast("list[Any]", decoded)
     if jsonrpc.kind_of(decoded) == "invalid":
         await respond_error(send, 400, jsonrpc.INVALID_REQUEST, _why_invalid(decoded))
         return None
@@ -119,7 +130,10 @@ def _names_modern(headers: dict[str, str]) -> bool:
 
 def _why_invalid(decoded: object) -> str:
     if isinstance(decoded, list):
-        return "JSON-RPC batches are not supported: send each message in a POST of its own"
+        return (
+            "JSON-RPC batches are not supported but in sessions of 2025-03-26, the only revision that has "
+            "them: send each message in a POST of its own"
+        )
     return "the body must be one JSON-RPC 2.0 request, notification or response"
 
 

@@ -64,8 +64,10 @@ async def respond(send: Send, status: int, body: bytes = b"", headers: Headers |
     await send({"type": "http.response.body", "body": body})
 
 
-async def respond_json(send: Send, status: int, message: Json, headers: Headers | None = None) -> None:
-    """Send one JSON message as the whole response."""
+async def respond_json(
+    send: Send, status: int, message: Json | list[Json], headers: Headers | None = None
+) -> None:
+    """Send one JSON message, or a batch of them, as the whole response."""
     await respond(send, status, jsonrpc.encode(message), [_JSON, *(headers or [])])
 
 
@@ -172,8 +174,10 @@ class Exchange:
         """Whether an event stream was begun."""
         return self._streaming is not None
 
-    async def run(self, work: Awaitable[tuple[Json | None, int]], on_left: Callable[[], None]) -> None:
-        """Await `work`, a response (None: never answered) and its HTTP status, and send it."""
+    async def run(
+        self, work: Awaitable[tuple[Json | list[Json] | None, int]], on_left: Callable[[], None]
+    ) -> None:
+        """Await `work`, a response (None: never answered; several: a batch's) and its status, and send it."""
         self._on_left = on_left
         loop = asyncio.get_running_loop()
         timers = (
@@ -189,13 +193,14 @@ class Exchange:
             self.outbox.close()
             await self._reap()
 
-    async def _finish(self, response: Json | None, status: int) -> None:
+    async def _finish(self, response: Json | list[Json] | None, status: int) -> None:
         if self._streaming is None and response is not None:
             self.outbox.close()
             await respond_json(self._send, status, response, self._headers)
             return
-        if response is not None:
-            self.outbox.put(response)
+        for message in response if isinstance(response, list) else [response]:
+            if message is not None:
+                self.outbox.put(message)
         self.outbox.close()
         self._start_stream()
         if self._streaming is not None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
 
+from gateway.downstream import batches
 from gateway.downstream.exchange import (
     Exchange,
     Receive,
@@ -33,6 +34,9 @@ _KEPT: Final = 16
 """Ended streams of one session that are kept for the grace."""
 _REPLAY: Final = 256
 """Messages of one call's stream that are kept for a client that comes back."""
+
+Work = Callable[[Exchange], Awaitable[tuple[Json | list[Json] | None, int]]]
+"""Answers what one POST brought; see `Exchange.run`."""
 
 
 class HandshakeEndpoint:
@@ -104,8 +108,47 @@ class HandshakeEndpoint:
         if not session.initialized:
             await self._sessions.end(session, "initialize failed")
 
+    def takes_batches(self, headers: Mapping[str, str], principal: str | None) -> bool:
+        """Whether a POST is of a session whose revision has batches."""
+        session = self._sessions.find(headers.get(SESSION_HEADER, ""), principal)
+        return session is not None and session.version == batches.REVISION
+
+    async def batch(
+        self,
+        messages: Sequence[Any],
+        headers: Mapping[str, str],
+        principal: str | None,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Take several messages: requests are answered in one array, or on one event stream."""
+        session = await self._session(headers, principal, send)
+        if session is None:
+            return
+        refusal = batches.why_refused(messages, self._sessions.limits.max_calls_per_client)
+        if refusal is not None:
+            await respond_error(send, 400, jsonrpc.INVALID_REQUEST, refusal)
+            return
+        batches.take(session, messages)
+        if not batches.has_requests(messages):
+            await respond(send, 202)
+            return
+
+        async def work(exchange: Exchange) -> tuple[list[Json] | None, int]:
+            return await batches.answer(session, messages, exchange), 200
+
+        await self._exchange(session, work, headers, receive, send)
+
     async def _answer(
         self, session: Session, message: Json, headers: Mapping[str, str], receive: Receive, send: Send
+    ) -> None:
+        async def work(exchange: Exchange) -> tuple[Json | None, int]:
+            return await self._work(session, message, exchange.outbox, Ticket())
+
+        await self._exchange(session, work, headers, receive, send)
+
+    async def _exchange(
+        self, session: Session, work: Work, headers: Mapping[str, str], receive: Receive, send: Send
     ) -> None:
         streams = "text/event-stream" in (accept := headers.get("accept", "*/*")) or "*/*" in accept
         self._last_stream += 1
@@ -121,7 +164,7 @@ class HandshakeEndpoint:
         mine = self._streams.setdefault(session.id, {})
         mine[outbox.stream_id] = outbox
         # A broken stream does not cancel a handshake-era call: its client may come back for it.
-        await exchange.run(self._work(session, message, outbox, Ticket()), lambda: None)
+        await exchange.run(work(exchange), lambda: None)
         if exchange.streamed:
             # What was written may not have been read: the client can come back for it.
             self._keep(session, outbox)

@@ -34,7 +34,7 @@ class Sessions:
         self._methods = methods
         self._in_flight = in_flight
         self._subscriptions = subscriptions
-        self._limits = limits
+        self.limits = limits
         self._on_end = on_end
         self._clock = clock
         self._sessions: dict[str, Session] = {}
@@ -44,7 +44,7 @@ class Sessions:
         return len(self._sessions)
 
     def __repr__(self) -> str:
-        return f"<Sessions {len(self._sessions)} of {self._limits.max_sessions}>"
+        return f"<Sessions {len(self._sessions)} of {self.limits.max_sessions}>"
 
     def open(self, principal: str | None) -> Session:
         """Start a session for a principal.
@@ -52,7 +52,7 @@ class Sessions:
         Raises:
             LimitExceeded: `limits.max_sessions` are open, none of them idle.
         """
-        if len(self._sessions) >= self._limits.max_sessions:
+        if len(self._sessions) >= self.limits.max_sessions:
             raise LimitExceeded(
                 f"{len(self._sessions)} sessions are open (limits.max_sessions); raise it, or try later"
             )
@@ -89,13 +89,13 @@ class Sessions:
     async def expire_idle(self) -> None:
         """End sessions nobody has used for `limits.session_idle_seconds`, for ever."""
         while True:
-            await asyncio.sleep(min(self._limits.session_idle_seconds / 4, 30))
+            await asyncio.sleep(min(self.limits.session_idle_seconds / 4, 30))
             await self.expire_now()
 
     async def expire_now(self) -> None:
         """End the sessions that are idle at this moment."""
-        oldest = self._clock() - self._limits.session_idle_seconds
+        oldest = self._clock() - self.limits.session_idle_seconds
         for session in list(self._sessions.values()):
             if session.used < oldest and not session.busy and not session.general.has_reader:
-                logger.info("ending %r: idle for %g s", session, self._limits.session_idle_seconds)
+                logger.info("ending %r: idle for %g s", session, self.limits.session_idle_seconds)
                 await self.end(session, "the session was idle too long")
