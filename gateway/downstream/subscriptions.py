@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from gateway.calls.model import Caller, Json
+from gateway.calls.model import Caller, Identity, Json
 from gateway.calls.relay import Locator
 from gateway.errors import LimitExceeded
 
@@ -41,6 +41,10 @@ class Servers(Protocol):
 
     def expect_news(self) -> None:
         """Tell of the next change of every list: somebody new listens."""
+        ...
+
+    def roots_changed(self, identity: Identity, params: Json) -> None:
+        """Tell the servers that a client's roots changed."""
         ...
 
 
@@ -105,6 +109,10 @@ class Subscriptions:
     async def set_level(self, caller: Caller, level: str) -> None:
         """Pass a client's log level on to the servers."""
         await self._servers.set_level(caller, level)
+
+    def roots_changed(self, identity: Identity, params: Json) -> None:
+        """Pass on to the servers that a client's roots changed."""
+        self._servers.roots_changed(identity, params)
 
     def list_changed(self, what: str) -> None:
         """Tell everybody that a merged list has changed (`tools`, `prompts` or `resources`)."""

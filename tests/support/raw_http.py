@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -49,6 +49,27 @@ async def initialize(
     )
     assert response.status_code == 200, response.text
     return {"mcp-session-id": response.headers["mcp-session-id"], "mcp-protocol-version": "2025-11-25"}
+
+
+async def exchange(
+    client: httpx2.AsyncClient, request: dict[str, Any], answers: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """POST a request and return every message of its response, in order.
+
+    A question is answered with what `answers` has for its method, in a POST of its own.
+    """
+    async with client.stream("POST", "/mcp", **request) as response:
+        if response.headers["content-type"] != "text/event-stream":
+            return [json.loads(await response.aread())]
+        messages: list[dict[str, Any]] = []
+        stream = EventStream(response)
+        while not messages or "method" in messages[-1]:
+            messages.append(message := await stream.message())
+            if "method" in message and "id" in message:
+                answer = {"jsonrpc": "2.0", "id": message["id"], "result": (answers or {})[message["method"]]}
+                sent = await client.post("/mcp", json=answer, headers=request["headers"])
+                assert sent.status_code == 202
+        return messages
 
 
 class EventStream:

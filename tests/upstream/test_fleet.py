@@ -186,16 +186,18 @@ async def test_a_log_level_is_the_sessions_own_or_the_lowest_of_those_who_share(
         assert not levels(silent)
 
 
-async def test_a_clients_notification_goes_to_its_own_lanes() -> None:
+async def test_changed_roots_are_told_on_the_clients_own_lanes_if_they_were_declared() -> None:
     server = FakeServer("s")
     async with running(server) as fleet:
-        ann = session("ann")
+        ann = session("ann", frozenset({"roots"}))
+        bob = session("bob", frozenset())
         await begin(fleet, "s", ann)
-        await begin(fleet, "s", session("bob"))
-        await fleet.notify("s", ann.identity, "notifications/roots/list_changed", {})
-        assert [len(connection.notified) for connection in server.live] == [0, 1, 0]
-        await fleet.notify("s", None, "notifications/x", {})
-        assert [len(connection.notified) for connection in server.live] == [1, 2, 1]
+        await begin(fleet, "s", bob)
+        for client in (bob, ann):
+            fleet.roots_changed(client.identity, {"x": 1})
+        await turns()
+        told = [connection.notified for connection in server.live]
+        assert told == [[], [("notifications/roots/list_changed", {"x": 1})], []]
 
 
 async def test_a_listener_may_end_itself_while_it_is_told() -> None:

@@ -44,7 +44,12 @@ class Server:
         self.arrived = asyncio.Event()
         self.changed = asyncio.Condition()
 
-    def notified(self, message: Json) -> None:
+    async def note(self, message: Json) -> None:
+        async with self.changed:
+            self.seen.append(message)
+            self.changed.notify_all()
+
+    async def notified(self, message: Json) -> None:
         """Take a notification of the client."""
         if message["method"] == "notifications/cancelled":
             task = self.calls.get(message.get("params", {}).get("requestId"))
@@ -52,7 +57,7 @@ class Server:
                 task.cancel()
         elif message["method"] == "notifications/arrived":
             self.arrived.set()
-        self.seen.append(message)
+        await self.note(message)
 
     async def ask(self, send: Send, method: str, params: Json | None) -> Json:
         """Send a request to the client and return its whole response message."""
@@ -81,7 +86,7 @@ class Server:
 
     async def result(self, message: Json, related: Send, unrelated: Send) -> Json:
         method, params = message["method"], message.get("params") or {}
-        self.seen.append(message)
+        await self.note(message)
         if method == "initialize":
             if MODERN:
                 raise Failure(
@@ -104,6 +109,12 @@ class Server:
             }
         if method == "subscriptions/listen" and MODERN:
             return await self.listen(message, related)
+        if method == "resources/list":
+            return {"resources": [{"uri": f"raw-{TRANSPORT}-{ERA}:///thing", "name": "thing"}]}
+        if method in ("resources/subscribe", "resources/unsubscribe") and not MODERN:
+            if params["uri"] != f"raw-{TRANSPORT}-{ERA}:///thing":
+                raise Failure({"code": -32002, "message": "no such resource"})
+            return {}
         if method == "tools/list":
             return {"tools": TOOLS, "x-unknown": "kept", "nextCursor": None}
         if method == "tools/call":
@@ -130,8 +141,7 @@ class Server:
             await asyncio.Event().wait()
         finally:
             del self.listeners[message["id"]]
-            async with self.changed:
-                self.changed.notify_all()
+            await self.note({"method": "(no longer listening)", "params": message["params"]})
         raise AssertionError
 
 
@@ -158,7 +168,7 @@ async def stdio(server: Server) -> None:
         elif "id" in message:
             server.calls[message["id"]] = asyncio.create_task(server.run(message, send, send))
         else:
-            server.notified(message)
+            await server.notified(message)
 
 
 # HTTP
@@ -201,19 +211,19 @@ class Http:
             run = self.server.run(message, self.unrelated, self.unrelated)
             self.server.calls[message["id"]] = asyncio.create_task(run)
         else:
-            self.aside(message)
+            await self.aside(message)
         await reply.send(202)
 
-    def aside(self, message: Json) -> None:
+    async def aside(self, message: Json) -> None:
         if "method" not in message:
             self.server.answered(message)
         else:
-            self.server.notified(message)
+            await self.server.notified(message)
 
     async def post(self, request: Request, reply: Reply) -> None:
         message = request.json
         if not ("method" in message and "id" in message):
-            self.aside(message)
+            await self.aside(message)
             await reply.send(202)
             return
         if not MODERN and message["method"] == "server/discover":

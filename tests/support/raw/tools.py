@@ -103,10 +103,12 @@ async def seen(server: Server, message: Json, arguments: Json, related: Send, un
 
 
 async def until(server: Server, message: Json, arguments: Json, related: Send, unrelated: Send) -> Json:
-    """Return once so many calls were cancelled and so many subscriptions are open."""
+    """Return once so many calls were cancelled, subscriptions are open, messages of a method were seen."""
 
     def reached() -> bool:
         enough = len(server.cancelled) >= arguments.get("cancelled", 0)
+        met = [message for message in server.seen if message["method"] == arguments.get("seen")]
+        enough = enough and len(met) >= arguments.get("times", 0)
         return enough and len(server.listeners) == arguments.get("listeners", len(server.listeners))
 
     async with server.changed:
@@ -136,6 +138,12 @@ async def withdraw(server: Server, message: Json, arguments: Json, related: Send
     await server.arrived.wait()
     await related(notification("notifications/cancelled", requestId=f"server-{server.last}", reason="enough"))
     asking.cancel()
+    return {"content": []}
+
+
+async def arrive(server: Server, message: Json, arguments: Json, related: Send, unrelated: Send) -> Json:
+    """Let `withdraw` go on, where notifications of a test do not come through."""
+    server.arrived.set()
     return {"content": []}
 
 
@@ -169,7 +177,22 @@ async def nonsense(server: Server, message: Json, arguments: Json, related: Send
 
 TOOL = {
     tool.__name__: tool
-    for tool in (echo, fail, ask, wait, progress, seen, until, big, die, ping, withdraw, announce, nonsense)
+    for tool in (
+        echo,
+        fail,
+        ask,
+        wait,
+        progress,
+        seen,
+        until,
+        big,
+        die,
+        ping,
+        withdraw,
+        arrive,
+        announce,
+        nonsense,
+    )
 }
 TOOLS = [{"name": name, "inputSchema": {"type": "object"}, "x-unknown": {"of": name}} for name in TOOL]
 
