@@ -180,6 +180,7 @@ class Http:
     def __init__(self, server: Server) -> None:
         self.server = server
         self.get: Reply | None = None
+        self.streams: list[Reply] = []
 
     async def handle(self, request: Request, reply: Reply) -> None:
         if request.method == "GET":
@@ -198,7 +199,8 @@ class Http:
         await reply.stream()
         self.get = reply
         if TRANSPORT == "sse":
-            await reply.event("/messages?session=1", name="endpoint")
+            self.streams.append(reply)
+            await reply.event(f"/messages?session={len(self.streams)}", name="endpoint")
         await reply.left.wait()
 
     async def unrelated(self, message: Json) -> None:
@@ -207,8 +209,13 @@ class Http:
 
     async def message(self, request: Request, reply: Reply) -> None:
         message = request.json
+        stream = self.streams[int(request.path.partition("session=")[2]) - 1]
+
+        async def send(outgoing: Json) -> None:
+            await stream.event(encoded(outgoing))
+
         if "method" in message and "id" in message:
-            run = self.server.run(message, self.unrelated, self.unrelated)
+            run = self.server.run(message, send, send)
             self.server.calls[message["id"]] = asyncio.create_task(run)
         else:
             await self.aside(message)
