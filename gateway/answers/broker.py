@@ -14,11 +14,10 @@ from typing import Any, NoReturn
 import structlog
 
 from gateway import codes
-from gateway.answers import stamp
+from gateway.answers import deferred, stamp
 from gateway.answers.bounds import BrokerLimits, Gate
 from gateway.answers.legs import RecordedLegs
 from gateway.answers.model import (
-    DEFERRED,
     KIND_OF,
     Answer,
     Answerer,
@@ -33,6 +32,7 @@ from gateway.answers.model import (
 )
 from gateway.answers.roots import list_roots
 from gateway.answers.strategies.registry import STRATEGIES
+from gateway.calls.model import Call
 from gateway.errors import (
     BackchannelError,
     NobodyAnswered,
@@ -103,6 +103,15 @@ class Broker:
             decision.seconds = time.monotonic() - began
             self._recorder.record(decision)
 
+    def settle(self, call: Call, note: Mapping[str, Any], answer: Json) -> Json:
+        """Record the answer that a client's retry brought to a deferred question, and return it stamped."""
+        if not note:
+            return answer
+        decision = _open(InputRequest(call.server, note["method"], {}, call))
+        settled = deferred.settle(decision, note, answer)
+        self._recorder.record(decision)
+        return self._stamped(Answer("client", answer), decision) if settled else answer
+
     async def _bounded(self, request: InputRequest, decision: Decision) -> Json | Deferred:
         decision.outcome = "limited"
         try:
@@ -144,7 +153,7 @@ class Broker:
             return self._without_answer(ended, kind, decision)
         if isinstance(answer, Deferred):
             decision.source, decision.outcome = "client", "deferred"
-            return DEFERRED
+            return Deferred(deferred.note_of(decision))
         decision.source, decision.outcome = answer.source, "answered"
         return self._stamped(answer, decision)
 

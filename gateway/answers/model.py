@@ -45,11 +45,14 @@ class Answer:
     attempts: tuple[Json, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
 class Deferred:
-    """The answer comes from the client, by a retry of its call."""
+    """The answer comes from the client, by a retry of its call.
 
-    def __repr__(self) -> str:
-        return "DEFERRED"
+    `note` travels with the call's state; `gateway.answers.deferred` reads it when the answer comes.
+    """
+
+    note: Json = field(default_factory=dict[str, Any])
 
 
 DEFERRED = Deferred()

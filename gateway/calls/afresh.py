@@ -8,6 +8,7 @@ the whole call anew. Nothing is kept meanwhile: what the retry needs travels wit
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -56,18 +57,19 @@ async def suspended(
         )
     answers: dict[str, Json] = {}
     asked: dict[str, int] = {}
+    notes: dict[str, Mapping[str, Any]] = {}
     for key, request in requests.items():
         before = _missed(earlier, key)
         question = Asked(request["method"], request["params"], before)
         answer = await scope.question(question, deferrable=True)
         if isinstance(answer, LaterAnswer):
-            asked[key] = before + 1
+            asked[key], notes[key] = before + 1, answer.note
         else:
             answers[key] = answer
     if not asked:
         raise error
     later = {key: requests[key] for key in asked}
-    return Suspended(later, Afresh(None, answers, number, call.questions, asked))
+    return Suspended(later, Afresh(None, answers, number, call.questions, asked, notes))
 
 
 def _missed(earlier: Afresh | None, key: str) -> int:

@@ -155,6 +155,8 @@ class Resume:
     questions: int = 0
     asked: Mapping[str, int] = field(default_factory=dict[str, int])
     """How often each still open key has been put to the client."""
+    notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """What the record of each open key's answer needs, for `gateway.answers`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,9 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class LaterAnswer:
-    """The client will answer by retrying the call."""
+    """The client will answer by retrying the call. `note` is what the record of its answer needs then."""
+
+    note: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 LATER = LaterAnswer()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from gateway.answers import outgoing
 from gateway.answers.model import Deferred, InputRequest
@@ -13,7 +13,6 @@ from gateway.calls.afresh import Afresh
 from gateway.calls.deadlines import Deadline
 from gateway.calls.elicitations import COMPLETE, Elicitations
 from gateway.calls.model import (
-    LATER,
     Asked,
     Call,
     Caller,
@@ -70,6 +69,10 @@ class Answers(Protocol):
         """Return the raw answer; raises QuestionError or PeerError when there is none."""
         ...
 
+    def settle(self, call: Call, note: Mapping[str, Any], answer: Json) -> Json:
+        """Take the answer to a deferred question that a retry brought; return it as the server gets it."""
+        ...
+
 
 class CallScope:
     """What a server may do to its caller while one call is in flight."""
@@ -88,7 +91,7 @@ class CallScope:
         self._elicitations.shown(self.call, asked.params)
         with self._deadline.paused():
             answer = await self._answers.answer(request)
-        return LATER if isinstance(answer, Deferred) else answer
+        return LaterAnswer(answer.note) if isinstance(answer, Deferred) else answer
 
     def notification(self, method: str, params: Json) -> None:
         """Pass progress or a log message on to the caller, a completed elicitation to who was shown it."""
@@ -129,6 +132,7 @@ class Relay:
         call = Call(method, target.params, caller, target.server, target.exposed, resume)
         if resume is not None:
             call.questions = resume.questions
+            resume = call.resume = self._settled(call, resume)
         if isinstance(resume, Afresh):
             afresh.accepted(call, resume)
             call.resume = None
@@ -158,6 +162,16 @@ class Relay:
             earlier = resume if isinstance(resume, Afresh) else None
             rounds = self.servers[call.server].max_rounds
             return await afresh.suspended(error, call, scope, earlier, rounds)
+
+    def _settled(self, call: Call, resume: Resume) -> Resume:
+        """Record the answers that this retry brought."""
+        come = resume.notes.keys() & resume.answers.keys()
+        answers = {
+            key: self.answers.settle(call, resume.notes[key], answer) if key in come else answer
+            for key, answer in resume.answers.items()
+        }
+        notes = {key: note for key, note in resume.notes.items() if key not in come}
+        return replace(resume, answers=answers, notes=notes)
 
     def _for_client(self, outcome: Suspended, call: Call) -> Suspended:
         """Make the questions of a suspended call what its client is to be shown."""

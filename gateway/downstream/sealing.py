@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Any, Final, cast
 
 from mcp.server.request_state import AESGCMRequestStateCodec, InvalidRequestState
@@ -24,7 +25,8 @@ from gateway.wire import jsonrpc
 logger = logging.getLogger(__name__)
 
 INVALID_STATE: Final = "Invalid or expired requestState"
-_FORMAT: Final = 2
+_FORMAT: Final = 3
+_CARRIED: Final = tuple(field.name for field in fields(Resume))
 
 
 class Sealer:
@@ -56,15 +58,14 @@ class Sealer:
         Raises:
             LimitExceeded: what must be carried is too large.
         """
-        fields = {
+        payload = {
             "v": _FORMAT,
             "aud": self._audience,
             "exp": self._clock() + self._ttl,
             "bind": binding,
             **(_parked_fields(resume) if isinstance(resume, ParkedAt) else _fields(resume)),
         }
-        payload = jsonrpc.encode(fields)
-        token = self._codec.seal(payload)
+        token = self._codec.seal(jsonrpc.encode(payload))
         if len(token) > self._limit:
             raise LimitExceeded(
                 f"the call's state has {len(token)} bytes, more than the {self._limit} allowed"
@@ -87,30 +88,21 @@ class Sealer:
         logger.warning("refused a requestState: %s", reason)
         raise InvalidCall(INVALID_STATE)
 
-    def _read(self, fields: Json, binding: str) -> Resume | ParkedAt:
-        if fields.get("v") != _FORMAT or fields.get("aud") != self._audience:
+    def _read(self, kept: Json, binding: str) -> Resume | ParkedAt:
+        if kept.get("v") != _FORMAT or kept.get("aud") != self._audience:
             raise InvalidRequestState("minted by another deployment")
-        if fields["exp"] < self._clock():
+        if kept["exp"] < self._clock():
             raise InvalidRequestState("expired")
-        if not hmac.compare_digest(fields["bind"], binding):
+        if not hmac.compare_digest(kept["bind"], binding):
             raise InvalidRequestState("bound to another principal or another call")
-        if "parked" in fields:
-            return ParkedAt(fields["parked"], fields["round"], fields["owner"])
-        kind = Afresh if fields["afresh"] else Resume
-        return kind(
-            fields["state"], fields["answers"], fields["round"], fields["questions"], fields["asked"]
-        )
+        if "parked" in kept:
+            return ParkedAt(kept["parked"], kept["round"], kept["owner"])
+        kind = Afresh if kept["afresh"] else Resume
+        return kind(**{name: kept[name] for name in _CARRIED})
 
 
 def _fields(resume: Resume) -> Json:
-    return {
-        "state": resume.state,
-        "answers": dict(resume.answers),
-        "round": resume.round,
-        "questions": resume.questions,
-        "asked": dict(resume.asked),
-        "afresh": isinstance(resume, Afresh),
-    }
+    return {**{name: getattr(resume, name) for name in _CARRIED}, "afresh": isinstance(resume, Afresh)}
 
 
 def _parked_fields(at: ParkedAt) -> Json:

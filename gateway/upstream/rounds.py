@@ -72,7 +72,7 @@ async def drive(
         answers = await _answer_all(config, requests, scope, progress)
         given = {key: answer for key, answer in answers.items() if not isinstance(answer, LaterAnswer)}
         if len(given) < len(answers):
-            return _suspended(requests, given, state, progress)
+            return _suspended(requests, answers, state, progress)
         retry = _retry(given, state)
 
 
@@ -143,8 +143,14 @@ async def _question(scope: Scope, asked: Asked) -> Json | LaterAnswer:
 
 
 def _suspended(
-    requests: Mapping[str, Json], given: Mapping[str, Json], state: str | None, progress: _Progress
+    requests: Mapping[str, Json],
+    answers: Mapping[str, Json | LaterAnswer],
+    state: str | None,
+    progress: _Progress,
 ) -> Suspended:
-    later = {key: entry for key, entry in requests.items() if key not in given}
+    put_off = {key: answer for key, answer in answers.items() if isinstance(answer, LaterAnswer)}
+    given = {key: answer for key, answer in answers.items() if not isinstance(answer, LaterAnswer)}
+    later = {key: requests[key] for key in put_off}
+    notes = {key: answer.note for key, answer in put_off.items() if answer.note}
     asked = {key: progress.asked.get(key, 0) + 1 for key in later}
-    return Suspended(later, Resume(state, given, progress.round, progress.questions, asked))
+    return Suspended(later, Resume(state, given, progress.round, progress.questions, asked, notes))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import structlog
 
 from gateway.answers.bounds import BrokerLimits, ServerBounds
 from gateway.answers.factory import build_broker
-from gateway.answers.model import DEFERRED
+from gateway.answers.model import DEFERRED, Deferred
 from gateway.answers.stamp import KEY
 from gateway.calls.model import ChannelClosed
 from gateway.config.resolved import GatewayConfig, Limits, ServerConfig
@@ -28,6 +29,7 @@ from tests.answers.players import (
     PARAMS,
     SAMPLED,
     FakeCaller,
+    Json,
     ScriptedLlm,
     policy,
     scene,
@@ -326,10 +328,40 @@ async def test_the_record_names_the_session_by_a_fingerprint_only() -> None:
 async def test_a_deferred_question_is_recorded_as_such() -> None:
     stage = scene(caller=FakeCaller(defers=True))
 
-    assert await stage.ask("elicitation", deferrable=True) is DEFERRED
+    deferred = await stage.ask("elicitation", deferrable=True)
 
+    assert isinstance(deferred, Deferred)
     assert stage.decision.outcome == "deferred"
     assert stage.llm.prompts == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [(ACCEPTED, "answered"), ({"action": "decline"}, "declined"), ({"action": "cancel"}, "dismissed")],
+)
+async def test_what_a_retry_brings_is_recorded_and_stamped_like_an_answer_given_at_once(
+    answer: dict[str, Any], outcome: str
+) -> None:
+    stage = scene(
+        Strategy.LLM_FIRST,
+        llm=ScriptedLlm([ProviderError("down", code="E008")]),
+        caller=FakeCaller(defers=True),
+    )
+    deferred = await stage.ask("elicitation", deferrable=True)
+    put = stage.decision
+    assert isinstance(deferred, Deferred)
+    call = stage.request("elicitation").call
+    assert call is not None
+
+    settled = stage.broker.settle(call, json.loads(json.dumps(deferred.note)), answer)
+
+    decision = stage.decisions[-1]
+    assert (decision.id, decision.outcome, decision.source) == (put.id, outcome, "client")
+    assert [leg.source for leg in decision.legs] == ["llm", "client"]
+    stamp = settled.pop("_meta")[KEY]
+    assert settled == answer
+    assert (stamp["source"], stamp["hybrid_processing_mode"]) == ("client", "local_first_fallback")
+    assert stamp["fallback_reason"] == decision.legs[0].reason
 
 
 async def test_the_factory_takes_bounds_labels_and_tokens_from_the_configuration() -> None:
