@@ -14,7 +14,6 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
-from gateway.calls.elicitations import COMPLETE
 from gateway.calls.model import Asked, LaterAnswer, Scope
 from gateway.config.resolved import ServerConfig
 from gateway.errors import BackchannelError, CallError, ConnectionLost, LimitExceeded, QuestionRefused
@@ -31,7 +30,15 @@ CLOSED_BY_US = "closed by the gateway"
 Watch = Callable[[str, Json], None]
 """Takes the notifications of one subscription, their stamp still on."""
 
-_OF_A_CALL = frozenset({"notifications/progress", "notifications/message", COMPLETE})
+_OF_THE_SERVER = frozenset(
+    {
+        "notifications/tools/list_changed",
+        "notifications/prompts/list_changed",
+        "notifications/resources/list_changed",
+        "notifications/resources/updated",
+    }
+)
+"""News of the server itself, also on the stream of a call; whatever else comes there is the call's."""
 _NOTIFYING = 10.0
 _SHOWN = 200
 _NONSENSE_SHOWN = 20
@@ -267,7 +274,7 @@ class Conversation:
             self._progress(params)
         elif (watching := self._watching(params, pending)) is not None:
             self._deliver(watching, method, params)
-        elif pending is not None and pending.scope is not None and method in _OF_A_CALL:
+        elif pending is not None and pending.scope is not None and method not in _OF_THE_SERVER:
             self._deliver(pending.scope.notification, method, params)
         elif self.connection is not None:
             self._deliver(self._listener.notification, self.connection, method, params)
