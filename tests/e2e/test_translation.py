@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.gateway import Running, running_gateway
-from tests.support.raw.httpd import Httpd
+from tests.support.raw.httpd import Httpd, Reply
 from tests.support.raw.told import Act, Json, Refused, Told, refuse
 from tests.support.raw_http import META, call, exchange, http, initialize, modern
 
@@ -210,3 +212,84 @@ async def test_tasks_are_offered_to_neither_side_and_a_task_is_run_as_a_call(tmp
     for sent in servers["new"].sent("tools/list"):
         declared = sent["_meta"][META + "clientCapabilities"]
         assert META + "tasks" not in declared.get("extensions", {})
+
+
+PIPE = """
+import json, sys
+SCHEMA = {"type": "object", "properties": {"where": {"type": "string", "x-mcp-header": "Where"}}}
+for line in sys.stdin:
+    message = json.loads(line)
+    method = message["method"]
+    if "id" not in message:
+        continue
+    if method == "initialize":
+        result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": {}}
+    elif method == "tools/list":
+        result = {"tools": [{"name": "go", "inputSchema": SCHEMA}]}
+    elif method == "tools/call":
+        result = {"content": [], "went": message["params"]["arguments"]}
+    body = {"error": {"code": -32601, "message": "no"}} if method == "server/discover" else {"result": result}
+    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], **body}), flush=True)
+"""
+"""A stdio server whose tool has a parameter that clients over HTTP mirror in a header."""
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"mcp-param-where": "here"}, None),
+        ({"mcp-param-where": "=?base64?aGVyZQ==?="}, None),
+        ({"mcp-param-where": "there"}, -32020),
+        ({}, -32020),
+        ({"mcp-param-where": "here", "mcp-name": "pipe__stay"}, -32020),
+        ({"mcp-param-where": "here", "mcp-name": "go"}, -32020),
+    ],
+)
+async def test_headers_are_checked_before_a_stdio_server_too(tmp_path, headers, code) -> None:
+    entry = {"name": "pipe", "command": sys.executable, "args": ["-S", "-c", PIPE]}
+    async with running_gateway(tmp_path, {"external_mcp": {"servers": [entry]}}) as gateway:
+        async with http(gateway) as client:
+            response = (await exchange(client, modern(call("pipe__go", where="here"), **headers)))[-1]
+    assert response.get("error", {}).get("code") == code
+    assert code is not None or response["result"]["went"] == {"where": "here"}
+
+
+async def test_a_ping_is_a_message_of_the_handshake_era_alone(tmp_path) -> None:
+    async def pinging(server: Told, _: Json, reply: Reply) -> Json:
+        """Ping before the answer: of the modern era this must not come, and gets no answer."""
+        ping = asyncio.ensure_future(server.ask(reply, "ping", {}))
+        if not server.modern:
+            return {"content": [], "pong": (await ping)["result"]}
+        ping.cancel()
+        return {"content": []}
+
+    async with told(tmp_path, thing=pinging) as (gateway, servers):
+        assert (await as_handshake(gateway, call("old__thing")))["result"]["pong"] == {}
+        assert (await as_handshake(gateway, call("new__thing")))["result"] == {"content": []}
+        assert (await as_handshake(gateway, request("ping")))["result"] == {}
+        refused = (await as_modern(gateway, request("ping")))["error"]
+    assert (refused["code"], refused["message"]) == (-32601, "method not found: ping")
+    assert servers["old"].sent("ping") == servers["new"].sent("ping") == []
+
+
+async def test_a_modern_server_that_asks_on_its_own_gets_no_answer_and_an_older_one_gets_it_without_a_task(
+    tmp_path,
+) -> None:
+    async def asking(server: Told, _: Json, reply: Reply) -> Json:
+        asking = asyncio.ensure_future(server.ask(reply, "sampling/createMessage", {"task": {"ttl": 1}}))
+        if server.modern:
+            asking.cancel()
+            return {"content": []}
+        return {"content": [], "told": await asking}
+
+    question = {
+        "sampling/createMessage": {"role": "assistant", "model": "m", "content": {"type": "text", "text": ""}}
+    }
+    async with told(tmp_path, thing=asking) as (gateway, _), http(gateway) as client:
+        headers = await initialize(client, {"sampling": {}, "tasks": {}})
+        sent = {"json": call("old__thing"), "headers": headers}
+        asked, last = await exchange(client, sent, question)
+        assert asked["params"] == {}, "a task that was never offered is not passed on"
+        assert last["result"]["told"]["result"]["model"] == "m"
+        (only,) = await exchange(client, {"json": call("new__thing"), "headers": headers})
+    assert only["result"] == {"content": []}

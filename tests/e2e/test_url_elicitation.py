@@ -239,7 +239,8 @@ async def test_a_modern_client_is_asked_for_the_urls_and_its_retry_sends_the_cal
         for params in server.sent("tools/call")
     ]
     assert sent == [{"name": "thing", "arguments": {"a": 1}}] * 2, "the whole call, and nothing of the retry"
-    assert outcomes == [("elicitation", "deferred")] * 2, "policy has decided who is asked"
+    assert outcomes[:2] == [("elicitation", "deferred")] * 2, "policy has decided who is asked"
+    assert outcomes[2:] == [("elicitation", "answered")] * 2
 
 
 @pytest.mark.parametrize(("answer", "word"), [(DECLINE, "declined"), (CANCEL, "dismissed")])
