@@ -2,7 +2,7 @@
 //
 // MODULES is a folder whose node_modules has @modelcontextprotocol/sdk. SCRIPT is JSON: `target` (a URL,
 // or {command, args}), `answers` (what it answers, by kind; a kind without an answer is not declared),
-// `steps` ({method, params, progress} to call, or {until} to wait for a notification). Prints what it saw.
+// `steps` ({method, params, progress, pages} to call, or {until} to wait for a notification). Prints what it saw.
 
 import { readFileSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -63,7 +63,10 @@ async function until(method) {
 async function take(step) {
   if (step.until) return until(step.until);
   try {
-    seen.results.push({ result: await calls[step.method](step) });
+    const result = await calls[step.method](step);
+    seen.results.push({ result });
+    const cursor = result.nextCursor;
+    if (step.pages && cursor !== undefined) await take({ ...step, params: { cursor } });
   } catch (error) {
     if (!(error instanceof types.McpError)) throw error;
     seen.results.push({ error: { code: error.code, message: error.message } });

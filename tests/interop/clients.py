@@ -9,7 +9,7 @@ import asyncio
 import json
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,11 +36,15 @@ LIMIT = 60.0
 
 @dataclass(frozen=True)
 class Step:
-    """One request of a client, or waiting until it has got a notification of the method `until`."""
+    """One request of a client, or waiting until it has got a notification of the method `until`.
+
+    With `pages` a listing is read to its last page.
+    """
 
     method: str = ""
     params: Json = field(default_factory=dict[str, Any])
     progress: bool = False
+    pages: bool = False
     until: str | None = None
 
 
@@ -110,15 +114,22 @@ async def _python(
             if step.until is not None:
                 await person.until_notified(step.until)
                 continue
-            try:
-                result = await _request(client, step, seen)
-                seen.results.append({"result": result.model_dump(by_alias=True, mode="json")})
-            except MCPError as error:
-                seen.results.append({"error": error.error.model_dump(exclude_none=True)})
+            await _take(client, step, seen)
     seen.notified = [
         note.model_dump(by_alias=True, mode="json", exclude_none=True) for note in person.notified
     ]
     return seen
+
+
+async def _take(client: Client, step: Step, seen: Seen) -> None:
+    try:
+        result = await _request(client, step, seen)
+    except MCPError as error:
+        seen.results.append({"error": error.error.model_dump(exclude_none=True)})
+        return
+    seen.results.append({"result": result.model_dump(by_alias=True, mode="json")})
+    if step.pages and result.next_cursor is not None:
+        await _take(client, replace(step, params={"cursor": result.next_cursor}), seen)
 
 
 async def _request(client: Client, step: Step, seen: Seen) -> Any:

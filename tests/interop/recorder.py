@@ -106,6 +106,12 @@ class Tape:
     def keep(self, heard: Heard) -> None:
         self._heard.append(heard)
 
+    def since(self, count: int) -> Tape:
+        """Return a tape of what was heard after the first `count` messages, up to now."""
+        later = Tape()
+        later._heard = self.heard[count:]
+        return later
+
     def exchanges(self, method: str, of: Literal["client", "server"] = "client") -> list[Exchange]:
         """Return the requests of one method that a side made, each with its response."""
         heard = self.heard

@@ -59,14 +59,15 @@ async def spoken(
     asking = ERA[kind] == "handshake"
     async with field(folder) as everywhere:
         steps = [step for name in ERAS for step in steps_of(name, f"{name}__", ours, asking=asking)]
-        through = await converse(kind, everywhere.url, [LIST, *steps], folder, ANSWERS)
+        answers = ANSWERS if asking else None
+        through = await converse(kind, everywhere.url, [LIST, *steps], folder, answers)
         direct = {}
         for name, era in ERAS.items():
-            # What a handshake server says to a client of its own era that cannot be asked.
+            # A handshake server cannot be spoken to in the modern era: its own era's answer counts.
             alone = "python-handshake" if era == "handshake" and not asking else kind
             async with directly(name, folder, everywhere.web) as (target, direct[name]):
                 steps = steps_of(name, "", theirs, asking=asking)
-                await converse(alone, target, [LIST, *steps], folder, ANSWERS if asking else None)
+                await converse(alone, target, [LIST, *steps], folder, answers)
         yield Spoken(kind, direct, through, everywhere.front, everywhere.behind, (ours, theirs))
 
 

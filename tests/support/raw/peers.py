@@ -27,15 +27,17 @@ MODERN = tuple(kind for kind in KINDS if kind.endswith("modern"))
 
 
 @asynccontextmanager
-async def raw_server(kind: str, *flags: str, **settings: Any) -> AsyncGenerator[ServerConfig]:
+async def raw_server(
+    kind: str, *flags: str, script: Path = SCRIPT, **settings: Any
+) -> AsyncGenerator[ServerConfig]:
     """Yield the configuration of a running server (stdio: of one that dialling starts)."""
     transport, era = kind.split("-")
     if transport == "stdio":
-        args = ("-S", str(SCRIPT), transport, era, *flags)
+        args = ("-S", str(script), transport, era, *flags)
         yield ServerConfig("raw", "stdio", HERE, command=sys.executable, args=args, **settings)
         return
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-S", str(SCRIPT), transport, era, *flags,
+        sys.executable, "-S", str(script), transport, era, *flags,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None

@@ -1,0 +1,166 @@
+"""What no specification names passes the gateway unharmed: both ways, every cell, every transport."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.interop.recorder import REQUEST_STAMPS, differences, expected, received, unstamped
+from tests.support.clients import Mode
+from tests.support.gateway import Running, running_gateway
+from tests.support.raw import strangeness
+from tests.support.raw.peers import KINDS, raw_server
+from tests.support.raw.strangeness import META, NOTIFICATIONS, X, answers, uri_of
+from tests.support.raw_http import ENVELOPE, exchange, http, initialize, modern
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Json = dict[str, Any]
+SCRIPT = Path(strangeness.__file__).with_name("strange.py")
+MODES = ["handshake", "modern"]
+TRACE: Json = {
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "tracestate": "vendor=1",
+    "baggage": "user=ada",
+    **META,
+}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Running]:
+    async with AsyncExitStack() as stack:
+        servers: list[Json] = []
+        for kind in KINDS:
+            raw = await stack.enter_async_context(raw_server(kind, script=SCRIPT))
+            over = (
+                {"command": raw.command, "args": list(raw.args)}
+                if raw.command
+                else {"type": raw.transport, "url": raw.url}
+            )
+            servers.append({"name": kind, **over})
+        folder = tmp_path_factory.mktemp("gateway")
+        config = {"external_mcp": {"servers": servers}}
+        yield await stack.enter_async_context(running_gateway(folder, config))
+
+
+async def said(gateway: Running, mode: Mode, method: str, **params: Any) -> list[Json]:
+    """Make one request as a client of its own; return every message of the response, the response last."""
+    return (await conversation(gateway, mode, (method, params)))[0]
+
+
+async def conversation(gateway: Running, mode: Mode, *requests: tuple[str, Json]) -> list[list[Json]]:
+    """Make requests as one client; return every message of each response."""
+    async with http(gateway) as client:
+        headers = await initialize(client) if mode == "handshake" else {}
+        told: list[list[Json]] = []
+        for number, (method, params) in enumerate(requests, 1):
+            message = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+            request: Json = {"json": message, "headers": headers}
+            if mode == "modern":
+                named = {"mcp-name": params["uri"]} if "uri" in params else {}
+                request = modern(message, **named)
+                request["json"]["params"]["_meta"] = {**params.get("_meta", {}), **ENVELOPE}
+            told.append(await exchange(client, request))
+        return told
+
+
+def request_of(kind: str, method: str) -> Json:
+    """Return parameters for a method, with more in them than any specification names."""
+    named: dict[str, Json] = {
+        "tools/call": {"name": f"{kind}__strange", "arguments": {"a": "b", "x-argument": X}},
+        "prompts/get": {"name": f"{kind}__strange", "arguments": {"topic": "t"}},
+        "resources/read": {"uri": uri_of(kind)},
+        "completion/complete": {
+            "ref": {"type": "ref/prompt", "name": f"{kind}__strange", "x-ref": X},
+            "argument": {"name": "topic", "value": "", "x-argument": X},
+        },
+    }
+    meta = {**TRACE, "progressToken": "t-1", "io.modelcontextprotocol/logLevel": "debug"}
+    return {**named[method], "x-param": X, "_meta": meta}
+
+
+LISTS = {
+    "tools/list": "tools",
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "resourceTemplates",
+}
+PROGRESS = "notifications/progress"
+RESULTS = ["tools/call", "prompts/get", "resources/read", "completion/complete"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_results_keep_what_nobody_knows(gateway: Running, kind: str, mode: Mode) -> None:
+    for method in RESULTS:
+        *_, response = await said(gateway, mode, method, **request_of(kind, method))
+        want = expected(method, answers(kind)[method], client=mode, server=_era(kind))
+        assert "result" in response, response["error"]
+        assert differences(want, received(response["result"])) == "", method
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_list_entries_keep_what_nobody_knows(gateway: Running, kind: str, mode: Mode) -> None:
+    for method, member in LISTS.items():
+        *_, response = await said(gateway, mode, method)
+        shown = response["result"][member]
+        if method in ("tools/list", "prompts/list"):
+            prefix = f"{kind}__"
+            mine = [entry for entry in shown if entry["name"].startswith(prefix)]
+            entries = [{**entry, "name": entry["name"].removeprefix(prefix)} for entry in mine]
+        else:
+            entries = [e for e in shown if uri_of(kind) in (e.get("uri") or e["uriTemplate"])]
+        assert differences(answers(kind)[method][member], entries) == "", method
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_notifications_keep_what_nobody_knows(gateway: Running, kind: str, mode: Mode) -> None:
+    params = request_of(kind, "tools/call")
+    *told, _ = await said(gateway, mode, "tools/call", **params)
+    by_method = {message["method"]: message["params"] for message in told}
+    # Over HTTP the stream says whose they are, on a session's own connection there is but one client;
+    # elsewhere only progress names its call.
+    whose = kind.startswith("http") or (mode == "handshake" and _era(kind) == "handshake")
+    wanted = NOTIFICATIONS if whose else {PROGRESS: NOTIFICATIONS[PROGRESS]}
+    assert by_method.keys() == wanted.keys()
+    for method, want in wanted.items():
+        token = {"progressToken": "t-1"} if method == PROGRESS else {}
+        assert differences({**want, **token}, by_method[method]) == "", method
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_requests_keep_what_nobody_knows(gateway: Running, kind: str, mode: Mode) -> None:
+    requests = [(method, request_of(kind, method)) for method in RESULTS]
+    *_, seen = await conversation(gateway, mode, *requests, ("tools/call", {"name": f"{kind}__seen"}))
+    by_method = {
+        message["method"]: message["params"]
+        for message in seen[-1]["result"]["seen"]
+        if "params" in message and message["params"].get("name") != "seen"
+    }
+    for method, params in requests:
+        want = unstamped(params, REQUEST_STAMPS)
+        if "name" in want:
+            want["name"] = "strange"
+        elif "ref" in want:
+            want["ref"] = {**want["ref"], "name": "strange"}
+        assert differences(want, unstamped(by_method[method], REQUEST_STAMPS)) == "", method
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", KINDS)
+async def test_errors_keep_their_data(gateway: Running, kind: str, mode: Mode) -> None:
+    *_, response = await said(gateway, mode, "tools/call", name=f"{kind}__fail", arguments={"x-argument": X})
+    want = {"code": -32050, "message": "as asked", "data": {"x-unknown": {"x-argument": X}}}
+    assert differences(want, response["error"]) == ""
+
+
+def _era(kind: str) -> Mode:
+    return "modern" if kind.endswith("modern") else "handshake"

@@ -1,0 +1,40 @@
+"""The raw server of `server.py`, which says things that no specification names wherever it can.
+
+python strange.py stdio|http|sse handshake|modern [the other options of server.py]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from server import ERA, TRANSPORT, Server, main
+from strangeness import CAPABILITIES, NOTIFICATIONS, answers
+from tools import Json, Send, notification
+
+ANSWERS = answers(f"{TRANSPORT}-{ERA}")
+
+
+class Strange(Server):
+    """Answers by `strangeness.py`; what it has no answer for is the raw server's own."""
+
+    async def result(self, message: Json, related: Send, unrelated: Send) -> Json:
+        method, params = message["method"], message.get("params") or {}
+        if method in ("initialize", "server/discover"):
+            result = await super().result(message, related, unrelated)
+            return {**result, "capabilities": {**result["capabilities"], **CAPABILITIES}}
+        strange = method in ANSWERS and (method != "tools/call" or params["name"] == "strange")
+        if not strange:
+            return await super().result(message, related, unrelated)
+        self.seen.append(message)
+        if method == "tools/call":
+            for name, said in NOTIFICATIONS.items():
+                token = {"progressToken": params["_meta"]["progressToken"]} if "progress" in name else {}
+                await related(notification(name, **said, **token))
+        return ANSWERS[method]
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Strange()))
