@@ -30,6 +30,10 @@ _MEANINGS: Final[Mapping[int, type[PeerError]]] = {
 """Errors that 2026-07-28 says in another way. A modern server's own use of these codes means nothing."""
 
 
+_SHOWN: Final = 500
+"""Characters of a server's own words that are shown where operators look."""
+
+
 class HandshakeConnection:
     """A connection that began with `initialize` (revisions 2024-11-05 to 2025-11-25)."""
 
@@ -112,6 +116,8 @@ def unavailable(server: str, error: PeerError | CallError) -> ServerUnavailable:
     if isinstance(error, ServerUnavailable):
         return error
     if isinstance(error, PeerError):
-        return ServerUnavailable(server, f"it refused to begin: {error.message} (error {error.code})")
+        return ServerUnavailable(
+            server, f"it refused to begin: {error.message[:_SHOWN]} (error {error.code})"
+        )
     reason = error.reason if isinstance(error, ConnectionLost) else str(error)
     return ServerUnavailable(server, reason)

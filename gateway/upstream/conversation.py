@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 from gateway.calls.model import Asked, LaterAnswer, Scope
 from gateway.config.resolved import ServerConfig
 from gateway.errors import BackchannelError, CallError, ConnectionLost, LimitExceeded, QuestionRefused
+from gateway.upstream.nonsense import MOST_OF_A_BATCH, Nonsense, Refusals, meant_for
 from gateway.upstream.port import Connection, Json, Listener
 from gateway.upstream.tasks import without_task
 from gateway.wire import jsonrpc
@@ -41,9 +42,6 @@ _OF_THE_SERVER = frozenset(
 """News of the server itself, also on the stream of a call; whatever else comes there is the call's."""
 _NOTIFYING = 10.0
 _SHOWN = 200
-_NONSENSE_SHOWN = 20
-_FLOOD = 64
-"""How many requests beyond the limit on questions may wait to be refused, before they are dropped."""
 
 
 @dataclass(slots=True, eq=False)
@@ -97,7 +95,13 @@ class Conversation:
     `answers` is False in the modern era, where servers must not send requests.
     """
 
-    def __init__(self, config: ServerConfig, listener: Listener, channel: Channel) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        listener: Listener,
+        channel: Channel,
+        max_nesting: int = jsonrpc.MAX_NESTING,
+    ) -> None:
         self.config = config
         self.connection: Connection | None = None
         self.answers = True
@@ -109,7 +113,9 @@ class Conversation:
         self._outgoing = Outgoing()
         self._incoming = Incoming(self._reply)
         self._pending: dict[str, Pending] = {}
-        self._nonsense = 0
+        self._refusals = Refusals(self._reply)
+        self._nonsense = Nonsense(config.name)
+        self._max_nesting = max_nesting
 
     def __repr__(self) -> str:
         state = f"closed: {self.why_closed}" if self.closed.is_set() else "open"
@@ -178,17 +184,28 @@ class Conversation:
         """
         # Revision 2025-03-26 allows batches.
         batch = cast("list[Any]", message) if isinstance(message, list) else (message,)
+        if len(batch) > MOST_OF_A_BATCH:
+            self._nonsense.note(f"a batch of more than {MOST_OF_A_BATCH} messages", batch)
+            return
         for part in batch:
             self._take_one(part, pending)
 
     def take_text(self, data: bytes | str, pending: Pending | None = None) -> None:
-        """Decode and dispatch; what is not JSON is logged and skipped."""
+        """Decode and dispatch; what is not JSON is logged, and ends the call it clearly answers."""
         try:
-            message = jsonrpc.decode(data)
+            message = jsonrpc.decode(data, self._max_nesting)
         except jsonrpc.Undecodable as error:
-            self._malformed(f"what is {error}", data[:_SHOWN])
+            self._unreadable(data, error, pending)
             return
         self.take(message, pending)
+
+    def take_body(self, data: bytes, pending: Pending) -> None:
+        """Dispatch a body that is all there will be of a request's response: it ends with it."""
+        try:
+            self.take(jsonrpc.decode(data, self._max_nesting), pending)
+        except jsonrpc.Undecodable as error:
+            pending.fail(self._no_answer(pending, error))
+        pending.fail(CallError(f"server '{self.server}' answered {pending.method} without a response to it"))
 
     def run(self, pending: Pending, work: Coroutine[Any, Any, None]) -> None:
         """Run a request's exchange as a task; however it ends, the request ends too."""
@@ -204,6 +221,7 @@ class Conversation:
         self.closed.set()
         self._outgoing.fail_all(self.lost())
         self._incoming.cancel_all()
+        self._refusals.cancel()
         for pending in list(self._pending.values()):
             if pending.exchange is not None:
                 pending.exchange.cancel()
@@ -228,7 +246,18 @@ class Conversation:
         elif kind == "request":
             self._question(message, pending)
         else:
-            self._malformed("what is not a JSON-RPC message", message)
+            self._nonsense.note("what is not a JSON-RPC message", message)
+
+    def _unreadable(self, data: bytes | str, error: jsonrpc.Undecodable, pending: Pending | None) -> None:
+        self._nonsense.note(f"what is {error}", data[:_SHOWN])
+        raw = data.encode(errors="replace") if isinstance(data, str) else data
+        waiting = self._pending if pending is None else (str(pending.id),)
+        if (named := meant_for(raw, waiting)) is not None:
+            answered = pending or self._pending[named]
+            answered.fail(self._no_answer(answered, error))
+
+    def _no_answer(self, pending: Pending, error: jsonrpc.Undecodable) -> CallError:
+        return CallError(f"server '{self.server}' answered {pending.method} with what is {error}")
 
     def _close(self, pending: Pending) -> None:
         self._outgoing.close(pending.id)
@@ -251,11 +280,6 @@ class Conversation:
             pending.fail(CallError(f"the gateway failed to read the answer of server '{self.server}'"))
         else:
             pending.fail(ConnectionLost(self.server, "the response stream ended without a response"))
-
-    def _malformed(self, what: str, shown: Any) -> None:
-        self._nonsense += 1
-        level = logging.WARNING if self._nonsense <= _NONSENSE_SHOWN else logging.DEBUG
-        log.log(level, "server %s sent %s; skipped: %s", self.server, what, reprlib.repr(shown))
 
     def _response(self, message: Json, pending: Pending | None) -> None:
         if pending is not None and "error" in message and str(message.get("id")) not in self._pending:
@@ -308,17 +332,20 @@ class Conversation:
 
     def _question(self, message: Json, pending: Pending | None) -> None:
         request_id, method = message["id"], message["method"]
-        if len(self._incoming) >= self.config.max_concurrent_questions + _FLOOD:
-            self._malformed("more requests than it reads answers to", method)
-            return
         if not self.answers:
             # Modern servers must not send requests, and there is no form to answer one in.
-            log.warning("server %s sent a %s request, which its era does not have", self.server, method)
+            self._nonsense.note("a request, which its era does not have", method)
+            return
+        if request_id in self._incoming:
+            # Answering it twice would settle the first with the second's answer.
+            self._nonsense.note("a second request with the id of one that is open", method)
+            return
+        if len(self._incoming) >= self.config.max_concurrent_questions:
+            if not self._refusals.put(request_id, self._too_many()):
+                self._nonsense.note("more requests than it reads answers to", method)
             return
         if method == "ping":
             work = _pong()
-        elif len(self._incoming) >= self.config.max_concurrent_questions:
-            work = self._refuse()
         else:
             params = without_task(method, message.get("params") or {})
             work = self._answer(Asked(method, params), pending)
@@ -337,8 +364,8 @@ class Conversation:
             raise QuestionRefused(f"{asked.method} is not served before the handshake is done")
         return await self._listener.question(self.connection, asked)
 
-    async def _refuse(self) -> Json:
-        raise LimitExceeded(
+    def _too_many(self) -> LimitExceeded:
+        return LimitExceeded(
             f"more than {self.config.max_concurrent_questions} questions are open at once; "
             f"see max_concurrent_questions of server '{self.server}'"
         )

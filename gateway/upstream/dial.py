@@ -33,17 +33,19 @@ def dialer_for(
     server: ServerConfig,
     *,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
+    max_nesting: int = jsonrpc.MAX_NESTING,
     guardian: Guardian = SHARED,
     probe_timeout: float = PROBE_TIMEOUT,
 ) -> Dialer:
     """Return the dialer for a server's transport.
 
-    `max_message_bytes` bounds one line, body or event. `guardian` ends stdio servers should
+    `max_message_bytes` bounds one line, body or event, `max_nesting` the arrays and objects inside
+    each other in it. `guardian` ends stdio servers should
     the gateway die. `probe_timeout` is in seconds.
     """
     if server.transport == "stdio":
-        return StdioDialer(server, max_message_bytes, guardian, probe_timeout)
-    endpoint = Endpoint(server, max_message_bytes)
+        return StdioDialer(server, max_message_bytes, max_nesting, guardian, probe_timeout)
+    endpoint = Endpoint(server, max_message_bytes, max_nesting)
     if server.transport == "sse":
         return SseDialer(endpoint)
     return HttpDialer(endpoint, probe_timeout)
@@ -53,10 +55,16 @@ class StdioDialer:
     """Starts one process a connection, and asks the first one which era it is of."""
 
     def __init__(
-        self, config: ServerConfig, max_message_bytes: int, guardian: Guardian, probe_timeout: float
+        self,
+        config: ServerConfig,
+        max_message_bytes: int,
+        max_nesting: int,
+        guardian: Guardian,
+        probe_timeout: float,
     ) -> None:
         self._config = config
         self._max_message_bytes = max_message_bytes
+        self._max_nesting = max_nesting
         self._guardian = guardian
         self._probe_timeout = probe_timeout
         self._era: Era | None = None
@@ -82,7 +90,7 @@ class StdioDialer:
 
     async def _connect(self, profile: Profile, listener: Listener, *, probe: bool) -> Connection:
         channel = await StdioChannel.open(self._config, self._guardian, self._max_message_bytes)
-        conversation = Conversation(self._config, listener, channel)
+        conversation = Conversation(self._config, listener, channel, self._max_nesting)
         channel.start(conversation)
 
         async def connect() -> Connection:
@@ -155,7 +163,7 @@ class HttpDialer:
 
     async def _dial_modern(self, profile: Profile, listener: Listener) -> Connection | None:
         channel = ModernHttpChannel(self._endpoint, self._tools)
-        conversation = Conversation(self._endpoint.config, listener, channel)
+        conversation = Conversation(self._endpoint.config, listener, channel, self._endpoint.max_nesting)
         channel.start(conversation)
 
         async def connect() -> Connection | None:
@@ -175,7 +183,7 @@ class HttpDialer:
 
     async def _dial_handshake(self, profile: Profile, listener: Listener) -> Connection:
         channel = HandshakeHttpChannel(self._endpoint)
-        conversation = Conversation(self._endpoint.config, listener, channel)
+        conversation = Conversation(self._endpoint.config, listener, channel, self._endpoint.max_nesting)
         channel.start(conversation)
 
         async def connect() -> Connection:
@@ -221,7 +229,7 @@ class SseDialer:
 
     async def _dial(self, profile: Profile, listener: Listener) -> Connection:
         channel = SseChannel(self._endpoint)
-        conversation = Conversation(self._endpoint.config, listener, channel)
+        conversation = Conversation(self._endpoint.config, listener, channel, self._endpoint.max_nesting)
 
         async def connect() -> Connection:
             await channel.start(conversation)

@@ -38,6 +38,9 @@ _NO_CONNECTION = (
     httpx2.InvalidURL,
 )
 _MAX_REDIRECTS = 5
+_ENCODINGS = frozenset({"identity", "gzip", "deflate", ""})
+_SHOWN = 200
+"""Characters of what a server gave that are shown in an error."""
 _ERROR_BODY = 64 * 1024
 _CONNECT_TIMEOUT = 10.0
 _DRAIN = 1.0
@@ -70,12 +73,15 @@ class Endpoint:
 
     There is no limit on the time a response takes (calls have limits of their own), only on
     connecting. Redirects are followed within the origin alone, since headers hold credentials.
-    `max_message_bytes` bounds one body and one event.
+    `max_message_bytes` bounds one body and one event, `max_nesting` what is inside each other in one.
     """
 
-    def __init__(self, config: ServerConfig, max_message_bytes: int) -> None:
+    def __init__(
+        self, config: ServerConfig, max_message_bytes: int, max_nesting: int = jsonrpc.MAX_NESTING
+    ) -> None:
         self.config = config
         self.max_message_bytes = max_message_bytes
+        self.max_nesting = max_nesting
         self._client: httpx2.AsyncClient | None = None
         self._users = 0
 
@@ -97,7 +103,7 @@ class Endpoint:
         """Keep the pool open until the matching `release`."""
         if self._client is None:
             self._client = httpx2.AsyncClient(
-                headers=_encoded(self.config.headers),
+                headers=[*_encoded(self.config.headers), (b"accept-encoding", b"gzip, deflate")],
                 verify=_tls(),
                 timeout=httpx2.Timeout(None, connect=_CONNECT_TIMEOUT),
                 limits=httpx2.Limits(max_keepalive_connections=32, keepalive_expiry=_KEEPALIVE),
@@ -141,6 +147,7 @@ class Endpoint:
             response = await self._send(self._client, request)
             cookies.extract_cookies(response)
         try:
+            self._check_encoding(response)
             yield response
         finally:
             with self._in_words():
@@ -199,7 +206,7 @@ class Endpoint:
         """
         try:
             body = await self.body(response, _ERROR_BODY)
-            message = as_object(jsonrpc.decode(body))
+            message = as_object(jsonrpc.decode(body, self.max_nesting))
         except (CallError, jsonrpc.Undecodable):
             message = {}
         said = message if isinstance(message.get("error"), dict) else None
@@ -211,7 +218,7 @@ class Endpoint:
         words = f"{asked} was answered with HTTP {status} {_phrase(status)}".strip()
         where = f"server '{self.config.name}' in {self.config.source}"
         if response.next_request is not None:
-            target = without_secrets(str(response.next_request.url))
+            target = without_secrets(str(response.next_request.url))[:_SHOWN]
             return (
                 f"{words} to {target}, which is not followed; set it as the `url` of {where} if it is meant"
             )
@@ -220,6 +227,15 @@ class Endpoint:
         if status in (404, 405):
             return f"{words}; check the `url` of {where}, and its `type` (`http` or `sse`)"
         return words
+
+    def _check_encoding(self, response: httpx2.Response) -> None:
+        """Refuse what could unpack to any size: encodings nobody asked for, and one inside another."""
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in _ENCODINGS:
+            raise CallError(
+                f"server '{self.config.name}' answered with content encoding '{encoding[:_SHOWN]}', and only "
+                "gzip or deflate, once, was asked for"
+            )
 
     async def _send(self, client: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Response:
         for _ in range(_MAX_REDIRECTS):
@@ -267,7 +283,7 @@ def unexpected_type(server: str, method: str, response: httpx2.Response) -> Call
     if response.status_code == HTTPStatus.ACCEPTED:
         return CallError(f"server '{server}' answered {method} with HTTP 202, which promises no response")
     return CallError(
-        f"server '{server}' answered {method} with content type '{content_type(response)}', "
+        f"server '{server}' answered {method} with content type '{content_type(response)[:_SHOWN]}', "
         f"which is neither {JSON} nor {EVENT_STREAM}"
     )
 

@@ -31,6 +31,7 @@ _LAST_WORDS = 1.0
 _LAST_LINES = 3
 _LINE_SHOWN = 2000
 _LINES_PER_SECOND = 200
+_BATCH = 64
 _PIPE_LIMIT = 1 << 18
 
 
@@ -188,6 +189,9 @@ async def _drain(stream: asyncio.StreamReader, name: str, last: deque[str], secr
     log = logging.getLogger(f"gateway.server.{name}")
     budget = _Budget()
     while chunk := await _line(stream):
+        budget.lines += 1
+        if budget.lines % _BATCH == 0:
+            await asyncio.sleep(0)  # lines at hand cost no wait, and others must have their turn
         text = chunk.decode("utf-8", "replace").rstrip()[:_LINE_SHOWN]
         if not text:
             continue
@@ -215,6 +219,7 @@ class _Budget:
     """Lets so many lines pass a second, and counts the rest."""
 
     def __init__(self) -> None:
+        self.lines = 0
         self.hidden = 0
         self._second = 0
         self._shown = 0

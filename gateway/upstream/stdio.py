@@ -13,7 +13,7 @@ from gateway.upstream.guardian import Guardian
 from gateway.upstream.port import Json
 from gateway.upstream.process import ServerProcess
 from gateway.wire import jsonrpc
-from gateway.wire.lines import Lines, LineTooLong
+from gateway.wire.lines import LineTooLong, read_lines
 
 log = logging.getLogger(__name__)
 
@@ -125,15 +125,11 @@ class StdioChannel:
 
     async def _read_lines(self, conversation: Conversation) -> str | None:
         """Dispatch lines until the end of the stream; returns why it stopped before that, if it did."""
-        lines = Lines(self._limit)
         try:
-            while chunk := await self.process.stdout.read(_CHUNK):
-                for line in lines.feed(chunk):
-                    conversation.take_text(line)
+            async for line in read_lines(lambda: self.process.stdout.read(_CHUNK), self._limit):
+                conversation.take_text(line)
         except LineTooLong as error:
             return f"{error}; the limit is `limits.max_message_bytes`"
         except OSError as error:
             return f"its standard output cannot be read: {error}"
-        if last := lines.rest():
-            conversation.take_text(last)
         return None

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _RETRY = 1.0
 """Seconds before a stream is taken up again, unless the server says otherwise."""
+_MIN_RETRY = 0.1
+"""A server that asks for no pause and closes every stream at once must not keep the gateway busy."""
 _MAX_RETRY = 30.0
 _RESUMPTIONS = 5
 """How often in a row a POST stream may be taken up again without bringing anything."""
@@ -52,7 +54,7 @@ class _Cursor:
         if event.id:
             self.last = event.id
         if event.retry is not None:
-            self.retry = min(event.retry / 1000, _MAX_RETRY)
+            self.retry = min(max(event.retry / 1000, _MIN_RETRY), _MAX_RETRY)
 
 
 class HandshakeHttpChannel:
@@ -197,9 +199,7 @@ class HandshakeHttpChannel:
             if kind == EVENT_STREAM:
                 await self._follow(response, pending, cursor)
             elif kind == JSON:
-                self._conversation.take_text(await self._endpoint.body(response), pending)
-                if not pending.future.done():
-                    raise CallError(f"server '{self._conversation.server}' answered without a response")
+                self._conversation.take_body(await self._endpoint.body(response), pending)
             else:
                 raise unexpected_type(self._conversation.server, pending.method, response)
 

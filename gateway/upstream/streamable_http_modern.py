@@ -95,7 +95,7 @@ class ModernHttpChannel:
         if kind == EVENT_STREAM:
             await self._endpoint.follow(response, lambda event: self._take(conversation, event, pending))
         elif kind == JSON:
-            conversation.take_text(await self._endpoint.body(response), pending)
+            conversation.take_body(await self._endpoint.body(response), pending)
         else:
             raise unexpected_type(conversation.server, pending.method, response)
 

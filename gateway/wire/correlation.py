@@ -79,6 +79,9 @@ class Incoming:
     def __len__(self) -> int:
         return len(self._running)
 
+    def __contains__(self, request_id: object) -> bool:
+        return str(request_id) in self._running
+
     def start(self, request_id: RequestId, work: Awaitable[Json]) -> asyncio.Task[None]:
         """Answer request `request_id` with what `work` returns or raises; the task may be cancelled."""
         task = asyncio.ensure_future(self._answer(request_id, work))

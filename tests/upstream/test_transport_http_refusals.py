@@ -150,7 +150,11 @@ async def test_a_redirect_to_another_origin_is_not_followed_and_no_credentials_l
             lambda request, reply: reply.send(200, b"hi", content_type="text/plain"),
             "content type 'text/plain'",
         ),
-        (lambda request, reply: reply.send(200, b"{", content_type="application/json"), "without a response"),
+        (
+            lambda request, reply: reply.send(200, b"{", content_type="application/json"),
+            "what is not valid JSON",
+        ),
+        (lambda request, reply: reply.send_json({"jsonrpc": "2.0"}), "without a response to it"),
         (
             lambda request, reply: reply.send_json({"error": {"message": "not JSON-RPC"}}, 502),
             "HTTP 502 Bad Gateway",
