@@ -1,14 +1,16 @@
-"""What of a server's question goes to the client: the question itself, and three exceptions.
+"""What of a server's question goes to the client: the question itself, and four exceptions.
 
 An elicitation's message gets the asking server's name in front, because a client shows
 its user the gateway's name only. `includeContext` is left out for a client that did not
 declare `sampling.context` (2025-11-25, client/sampling: servers should not use it then). And a
 client that answers by retrying is not given the id of a URL elicitation: its revision has none.
+A server's progress token is kept here: nobody reports how far a person has got, and two servers'
+tokens may be the same, which one client's must not be (2025-11-25, utilities/progress).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from gateway.answers.model import InputRequest
 from gateway.calls.model import Profile
@@ -27,7 +29,7 @@ def label(params: Json, server: str) -> Json:
 
 def for_client(request: InputRequest, profile: Profile, *, labelled: bool) -> Json:
     """Return the params to put to a client of this profile, at once or in a deferred round."""
-    params = request.params
+    params = _without_token(request.params)
     if request.method == "elicitation/create":
         if _crosses(request):
             params = {key: value for key, value in params.items() if key != "elicitationId"}
@@ -35,6 +37,15 @@ def for_client(request: InputRequest, profile: Profile, *, labelled: bool) -> Js
     if "includeContext" in params and "sampling.context" not in profile:
         return {key: value for key, value in params.items() if key != "includeContext"}
     return params
+
+
+def _without_token(params: Json) -> Json:
+    meta: Any = params.get("_meta")
+    if not isinstance(meta, dict) or "progressToken" not in meta:
+        return params
+    kept = {key: value for key, value in cast("Json", meta).items() if key != "progressToken"}
+    rest = {key: value for key, value in params.items() if key != "_meta"}
+    return {**rest, "_meta": kept} if kept else rest
 
 
 def _crosses(request: InputRequest) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway import codes
+from gateway.answers import outgoing
 from gateway.answers.client import available, put
 from gateway.answers.model import DEFERRED, Deferred, InputRequest, LegEnded
 from gateway.calls.model import ChannelClosed, Unanswered
@@ -25,7 +26,8 @@ async def list_roots(request: InputRequest, timeout: float) -> Json | Deferred:
         caller = available(request)
         if caller.defers and request.deferrable:
             return DEFERRED
-        return await put(caller, request.method, request.params, timeout)
+        params = outgoing.for_client(request, caller.profile, labelled=False)
+        return await put(caller, request.method, params, timeout)
     except (LegEnded, ChannelClosed) as ended:
         raise QuestionRefused(f"roots/list: {ended}", codes.told(codes.WORKSPACE_ACCESS)) from ended
     except (TimeoutError, Unanswered) as ended:

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 _numbers = itertools.count(1)
 
 PROGRESS: Final = "notifications/progress"
+_NOBODYS: Final = frozenset({PROGRESS, "notifications/tasks/status"})
+"""Progress that names no call, and the status of tasks, which are offered to neither side."""
 MESSAGE: Final = "notifications/message"
 
 
@@ -195,10 +197,10 @@ class Lane:
     def notification(self, connection: Connection, method: str, params: Json) -> None:  # noqa: ARG002
         """Take a notification that names no call.
 
-        Progress names its call or is nobody's. Log messages and the rest go to the caller only
-        if this lane has never served another: a late message must not reach the next client.
+        Progress names its call or is nobody's, and there are no tasks. Log messages and the rest go to
+        the caller only if this lane has never served another: a late message must not reach the next one.
         """
-        if method == PROGRESS or self._owner.news(self, method, params):
+        if method in _NOBODYS or self._owner.news(self, method, params):
             return
         running = self._oldest()
         sole = running is not None and not self._mixed and not self.exact

@@ -12,7 +12,7 @@ from mcp import StdioServerParameters
 
 from tests.support.clients import Mode, Person, accepted, call, connect
 from tests.support.command_line import command, environment, write
-from tests.support.processes import Era, asking_stdio, descendants, none_left, stop
+from tests.support.processes import Era, asking_stdio, descendants, file_says, none_left, stop
 
 
 def gateway(folder: Path, era: Era) -> StdioServerParameters:
@@ -30,6 +30,19 @@ async def test_a_client_that_starts_it_is_asked_through_it(tmp_path: Path, era: 
         answer = await call(client, "ask__ask_form")
     assert answer["result"]["content"] == {"name": "Ada"}
     assert len(person.asked) == 1
+
+
+@pytest.mark.parametrize("era", ["handshake", "modern"])
+async def test_a_call_that_its_client_cancels_is_cancelled_at_the_server(tmp_path: Path, era: Era) -> None:
+    record = tmp_path / "record"
+    mode: Mode = era
+    async with connect(gateway(tmp_path, era), None, mode) as client:
+        calling = asyncio.create_task(client.call_tool("ask__slow", {"record": str(record)}))
+        await file_says(record, "started")
+        calling.cancel()
+        await asyncio.wait((calling,))
+        await file_says(record, "cancelled")
+        assert await call(client, "ask__echo", n=1) == {"n": 1}
 
 
 async def test_standard_output_carries_the_protocol_and_nothing_else(tmp_path: Path) -> None:

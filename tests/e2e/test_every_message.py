@@ -251,6 +251,57 @@ async def test_a_clients_news_that_no_server_awaits_is_taken_and_dropped(gateway
         assert of(method, await seen_by(client, headers, "pipe")) == []
 
 
+@pytest.mark.parametrize("method", ["notifications/tasks/status", "own/news"])
+async def test_a_servers_news_reach_its_only_client_but_for_those_of_tasks(gateway, method) -> None:
+    async with session(gateway) as (client, headers):
+        telling = call("pipe__announce", method=method, params={"taskId": "1", "x-unknown": 2})
+        *told, last = await exchange(client, {"json": telling, "headers": headers})
+    assert last["result"] == {"content": []}
+    passed = [notification(method, taskId="1", **{"x-unknown": 2})]
+    assert told == ([] if method == "notifications/tasks/status" else passed)
+
+
+@pytest.mark.parametrize("server", ["pipe", "now"])
+async def test_a_servers_progress_token_stays_here_when_its_question_goes_on(gateway, server) -> None:
+    meta = {"progressToken": "the server's", "x-unknown": 1}
+    question = {
+        "method": "elicitation/create",
+        "params": {"message": "?", "requestedSchema": {}, "_meta": meta},
+    }
+    rooted = {"method": "roots/list", "params": {"_meta": {"progressToken": "the server's"}}}
+    answers = {"elicitation/create": {"action": "decline"}, "roots/list": ROOTS}
+    async with session(gateway, elicitation={}, roots={}) as (client, headers):
+        asking = call(f"{server}__ask", requests={"q": question, "r": rooted})
+        *told, _ = await exchange(client, {"json": asking, "headers": headers}, answers)
+    shown = {asked["method"]: asked["params"] for asked in told}
+    assert shown["elicitation/create"]["_meta"] == {"x-unknown": 1}
+    assert shown["roots/list"] == {}
+
+
+async def test_a_subscription_that_a_server_ends_is_opened_again_and_counts_as_a_change(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr("gateway.upstream.subscriptions._FIRST_BACKOFF", 0.01)
+    listening = modern(request("subscriptions/listen", 42, notifications={"toolsListChanged": True}))
+    async with AsyncExitStack() as stack:
+        raw = await stack.enter_async_context(raw_server("stdio-modern"))
+        config = {
+            "external_mcp": {"servers": [{"name": "now", "command": raw.command, "args": list(raw.args)}]}
+        }
+        gateway = await stack.enter_async_context(running_gateway(tmp_path, config))
+        client = await stack.enter_async_context(http(gateway))
+        stream = EventStream(await stack.enter_async_context(client.stream("POST", "/mcp", **listening)))
+        assert (await stream.message())["method"] == "notifications/subscriptions/acknowledged"
+        (listened,) = of(
+            "subscriptions/listen", (await exchange(client, modern(call("now__seen"))))[-1]["result"]["seen"]
+        )
+        ending = {"method": "notifications/cancelled", "params": {"requestId": listened["id"]}}
+        await exchange(client, modern(call("now__announce", **ending)))
+        assert (await stream.message())["method"] == "notifications/tools/list_changed"
+        said = await exchange(client, modern(call("now__until", seen="subscriptions/listen", times=2)))
+    assert "result" in said[-1]
+
+
 async def test_subscriptions_are_the_servers_own_in_the_form_of_its_era(gateway) -> None:
     async with session(gateway) as (client, headers):
 
