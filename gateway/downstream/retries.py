@@ -16,6 +16,7 @@ from gateway.downstream.envelope import bare
 from gateway.downstream.methods import RELAYED, Methods
 from gateway.downstream.sealing import Sealer, binding_of
 from gateway.errors import InvalidCall
+from gateway.wire.eras import ModernResult
 
 
 class RetryingCaller(Caller, Protocol):
@@ -46,11 +47,11 @@ class Retries:
         outcome = await self._outcome(method, params, caller, binding)
         if not isinstance(outcome, Suspended):
             return outcome
-        return {
-            "resultType": "input_required",
-            "inputRequests": dict(outcome.requests),
-            "requestState": self._sealer.seal(outcome.resume, binding),
-        }
+        return ModernResult(
+            resultType="input_required",
+            inputRequests=dict(outcome.requests),
+            requestState=self._sealer.seal(outcome.resume, binding),
+        )
 
     async def _outcome(self, method: str, params: Json, caller: RetryingCaller, binding: str) -> CallOutcome:
         given = _given(params)

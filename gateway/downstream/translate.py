@@ -53,7 +53,7 @@ def for_modern(method: str, result: Json, server_info: Json) -> Json:
     """
     answer: Json = {"resultType": "complete", **result}
     foreign = method not in LISTS and method != "server/discover" and not isinstance(result, ModernResult)
-    if foreign and answer["resultType"] != "input_required":
+    if foreign:
         answer["resultType"] = "complete"
     if method in CACHEABLE and answer["resultType"] == "complete":
         own = {} if foreign else result

@@ -6,7 +6,7 @@ from gateway.wire.jsonrpc import Json
 
 
 class ModernResult(Json):
-    """A raw result of a server of 2026-07-28; otherwise an ordinary dict.
+    """A raw result in the form of 2026-07-28; otherwise an ordinary dict.
 
     `resultType`, `ttlMs` and `cacheScope` are the protocol's own in such a result. In one of a
     handshake-era server they are fields like any other, and the server's business.

@@ -141,6 +141,9 @@ async def test_what_only_2026_07_28_defines_is_taken_off_and_put_on_between_the_
         }, "a handshake server's own fields are a handshake client's"
         crossed = (await as_modern(gateway, call("old__thing")))["result"]
         assert unstamped(crossed) == {"content": [], "resultType": "complete", **own}
+        servers["old"].answers = {"thing": {"content": [], "resultType": "input_required"}}
+        crossed = (await as_modern(gateway, call("old__thing")))["result"]
+        assert unstamped(crossed) == {"content": [], "resultType": "complete"}
         # The hints are of the cacheable results alone: elsewhere the names are the server's.
         assert (await as_handshake(gateway, call("new__thing")))["result"] == {"content": [], **own}
         crossed = (await as_handshake(gateway, request("resources/read", uri="told://new_it")))["result"]

@@ -195,14 +195,17 @@ async def _completed_over_stdio(folder: Path) -> None:
         }
         async with running_gateway(folder, config) as gateway, http(gateway) as client:
             mine, others = await initialize(client, CAPABLE), await initialize(client, CAPABLE)
-            asking = call("raw__ask", requests={"q": {**QUESTION, "params": {**URL, "elicitationId": "e"}}})
+            questions = {name: {**QUESTION, "params": {**URL, "elicitationId": name}} for name in "ef"}
+            asking = call("raw__ask", requests=questions)
             sent = {"json": asking, "headers": mine}
             assert "result" in (await exchange(client, sent, {"elicitation/create": ACCEPT}))[-1]
-            telling = call("raw__announce", method=COMPLETE, params={"elicitationId": "e"})
-            async with _general(client, mine) as heard:
+            for name in "ef":
+                telling = call("raw__announce", method=COMPLETE, params={"elicitationId": name})
                 said = await exchange(client, {"json": telling, "headers": others})
                 assert [message.get("method") for message in said] == [None], "not the asker's stream"
-                assert (await heard.message())["params"] == {"elicitationId": "e"}
+            async with _general(client, mine) as heard:
+                told_of = [(await heard.message())["params"] for _ in "ef"]
+            assert told_of == [{"elicitationId": "e"}, {"elicitationId": "f"}], "neither replaces the other"
 
 
 @asynccontextmanager
