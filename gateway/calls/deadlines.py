@@ -21,6 +21,7 @@ class Deadline:
         self._end = 0.0
         self._left = limit
         self._open = 0
+        self._ended = False
         self._timeout: asyncio.Timeout | None = None
 
     def __repr__(self) -> str:
@@ -38,6 +39,7 @@ class Deadline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
         assert self._timeout is not None
+        self._ended = True
         return await self._timeout.__aexit__(kind, error, trace)
 
     @property
@@ -67,6 +69,7 @@ class Deadline:
                 self._reschedule(min(loop.time() + self._left, self._end))
 
     def _reschedule(self, when: float) -> None:
-        # A block that is ending because of the limit itself can no longer be rescheduled.
-        if self._timeout is not None and not self._timeout.expired():
+        # A question may outlast its call by a moment: it is taken back in a task of its own. And a
+        # block that is ending because of the limit itself can no longer be rescheduled.
+        if self._timeout is not None and not self._ended and not self._timeout.expired():
             self._timeout.reschedule(when)

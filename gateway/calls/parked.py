@@ -27,6 +27,9 @@ logger = logging.getLogger(__name__)
 _KEPT_MESSAGES: Final = 32
 """Log messages kept between two rounds."""
 
+_KEPT_BYTES: Final = 256 * 1024
+"""Bytes of all that is kept between two rounds; what is larger by itself is not kept."""
+
 PROGRESS: Final = "notifications/progress"
 
 
@@ -67,31 +70,56 @@ class _Question:
 
 @dataclass(slots=True)
 class _Kept:
-    """What the server said while no request of the client was there to hear it."""
+    """What the server said while no request of the client was there to hear it.
+
+    The last progress, and the last log messages with their sizes.
+    """
 
     progress: Json | None = None
-    messages: deque[tuple[str, Json]] = field(
-        default_factory=lambda: deque[tuple[str, Json]](maxlen=_KEPT_MESSAGES)
-    )
+    messages: deque[tuple[str, Json, int]] = field(default_factory=deque[tuple[str, Json, int]])
+    bytes: int = 0
+
+    def add(self, method: str, params: Json, size: int) -> None:
+        """Keep a notification, at the cost of the oldest where it needs room."""
+        if size > _KEPT_BYTES:
+            logger.info("%s of %d bytes came while its client was away; dropped", method, size)
+            return
+        if method == PROGRESS:
+            self.progress = params
+            return
+        self.messages.append((method, params, size))
+        self.bytes += size
+        while len(self.messages) > _KEPT_MESSAGES or self.bytes > _KEPT_BYTES:
+            self.bytes -= self.messages.popleft()[2]
 
 
 class ParkedCall:
     """A call in a task of its own, and the `Caller` that it is carried for.
 
     `round` counts the times that its client was given questions. `admit` is asked for a place
-    before the first question is taken; it raises ChannelClosed where there is none.
+    before the first question is taken; it raises ChannelClosed where there is none. `size`
+    tells how many bytes a message takes. `due` is how many seconds the client still had to
+    come back when the call ended: 0 if a request of it was there.
     """
 
     defers = True
 
-    def __init__(self, identity: Identity, profile: Profile, admit: Callable[[ParkedCall], None]) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        profile: Profile,
+        admit: Callable[[ParkedCall], None],
+        size: Callable[[Json], int],
+    ) -> None:
         self.id = secrets.token_urlsafe(12)
         self.identity = identity
         self.profile = profile
         self.round = 0
         self.task: asyncio.Task[CallOutcome] | None = None
         self.given_up: BackchannelError | None = None
+        self.due = 0.0
         self._admit = admit
+        self._size = size
         self._taken = 0
         self._number = 0
         self._open: dict[str, _Question] = {}
@@ -113,8 +141,9 @@ class ParkedCall:
         """Run the call. `ended` is told once, when it is over."""
 
         def done(task: asyncio.Task[CallOutcome]) -> None:
-            if not task.cancelled():
-                task.exception()  # seen, though perhaps no request comes for it
+            self._report(task)
+            if self._timer is not None:
+                self.due = max(0.0, self._timer.when() - asyncio.get_running_loop().time())
             self._disarm()
             self._changed.set()
             ended(self)
@@ -155,10 +184,7 @@ class ParkedCall:
             _deliver(client, method, params)
         if self._clients:
             return
-        if method == PROGRESS:
-            self._kept.progress = params
-        else:
-            self._kept.messages.append((method, params))
+        self._kept.add(method, params, self._size(params))
 
     @contextmanager
     def attached(self, client: Client) -> Generator[None]:
@@ -166,12 +192,13 @@ class ParkedCall:
 
         Of several requests that wait together only the last one's end is the call's.
         """
-        self._disarm()
+        if not self.over:
+            self._disarm()
         self._clients.append(client)
         kept, self._kept = self._kept, _Kept()
         if kept.progress is not None:
             _deliver(client, PROGRESS, kept.progress)
-        for method, params in kept.messages:
+        for method, params, _ in kept.messages:
             _deliver(client, method, params)
         try:
             yield
@@ -229,6 +256,12 @@ class ParkedCall:
         """Stop the clock of a call that nobody can come for any more."""
         self._disarm()
 
+    def _report(self, task: asyncio.Task[CallOutcome]) -> None:
+        """Log a defect that no request is there to run into."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, BackchannelError) and not self._clients:
+            logger.error("%r failed; this is a defect of the gateway", self, exc_info=error)
+
     def _settle(self, key: str, question: _Question, answers: Mapping[str, Json]) -> None:
         if key in answers:
             del self._open[key]
@@ -262,6 +295,7 @@ class ParkedCall:
             self._timer = None
 
     def _reap(self, limit: float) -> None:
+        self._timer = None
         logger.info("%r is given up: its client did not retry within %g s", self, limit)
         text = f"the call was cancelled, since its client did not answer within {limit:g} s; start it again"
         self.give_up(CallCancelled(text))

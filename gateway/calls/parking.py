@@ -32,7 +32,8 @@ class ParkingLimits:
 
     `per_client` bounds one principal's. Clients without a principal cannot be told apart:
     `anonymous` bounds them all together, so that the rest of `total` is left to the known.
-    `result_seconds` is how long the outcome of a parked call answers a repeated retry.
+    `result_seconds` is how long the outcome of a parked call answers a repeated retry, at
+    least; a client that was away when its call ended has the time it would have had to answer.
     """
 
     total: int = 1000
@@ -74,7 +75,7 @@ class Parking:
             BackchannelError: as `work`.
             CallCancelled: the call was given up, and why.
         """
-        call = ParkedCall(client.identity, client.profile, self._admit)
+        call = ParkedCall(client.identity, client.profile, self._admit, self._size)
         self._running.add(call)
         call.start(work(call), self._ended)
         return await self._round(call, client, 0)
@@ -160,8 +161,8 @@ class Parking:
             return
         self._over[call.id] = (call, size)
         self._over_bytes += size
-        call.expire(self._limits.result_seconds, lambda: self._drop(call.id))
-        while len(self._over) > _KEPT_RESULTS or self._over_bytes > _KEPT_BYTES:
+        call.expire(max(self._limits.result_seconds, call.due), lambda: self._drop(call.id))
+        while len(self._over) > max(_KEPT_RESULTS, self._limits.total) or self._over_bytes > _KEPT_BYTES:
             self._drop(next(iter(self._over)))
 
     def _drop(self, call_id: str) -> None:

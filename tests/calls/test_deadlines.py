@@ -3,26 +3,7 @@ import asyncio
 import pytest
 
 from gateway.calls.deadlines import Deadline
-
-
-class SteppedLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock moves only when told, or to the next timer when nothing else is left to do."""
-
-    now = 1000.0
-
-    def time(self) -> float:
-        return self.now
-
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
-
-
-def run(scenario) -> None:
-    loop = SteppedLoop()
-    try:
-        loop.run_until_complete(asyncio.wait_for(scenario(loop), None))
-    finally:
-        loop.close()
+from tests.support.stepped_loop import SteppedLoop, run
 
 
 def test_a_server_that_takes_longer_than_its_limit_is_timed_out() -> None:
@@ -87,5 +68,18 @@ def test_nothing_outlives_the_overall_maximum_not_even_a_question() -> None:
                     loop.pass_time(61)
                     await asyncio.Event().wait()
         assert deadline.spent_in_all
+
+    run(scenario)
+
+
+def test_a_question_that_outlasts_its_call_by_a_moment_is_taken_back_in_peace() -> None:
+    async def scenario(loop: SteppedLoop) -> None:
+        async with Deadline(30, 60) as deadline:
+            question = deadline.paused()
+            question.__enter__()
+        question.__exit__(None, None, None)
+        with deadline.paused():
+            pass
+        assert not deadline.expired
 
     run(scenario)
