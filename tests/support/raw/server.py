@@ -38,7 +38,7 @@ class Server:
         self.cancelled: list[str] = []
         self.seen: list[Json] = []
         self.asked: dict[Any, asyncio.Future[Json]] = {}
-        self.calls: dict[Any, asyncio.Task[None]] = {}
+        self.calls: dict[tuple[str, Any], asyncio.Task[None]] = {}
         self.listeners: dict[Any, Send] = {}
         self.last = 0
         self.arrived = asyncio.Event()
@@ -49,10 +49,10 @@ class Server:
             self.seen.append(message)
             self.changed.notify_all()
 
-    async def notified(self, message: Json) -> None:
+    async def notified(self, message: Json, session: str = "") -> None:
         """Take a notification of the client."""
         if message["method"] == "notifications/cancelled":
-            task = self.calls.get(message.get("params", {}).get("requestId"))
+            task = self.calls.get((session, message.get("params", {}).get("requestId")))
             if task is not None:
                 task.cancel()
         elif message["method"] == "notifications/arrived":
@@ -166,7 +166,7 @@ async def stdio(server: Server) -> None:
         if "method" not in message:
             server.answered(message)
         elif "id" in message:
-            server.calls[message["id"]] = asyncio.create_task(server.run(message, send, send))
+            server.calls["", message["id"]] = asyncio.create_task(server.run(message, send, send))
         else:
             await server.notified(message)
 
@@ -179,12 +179,13 @@ class Http:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.get: Reply | None = None
+        self.gets: dict[str, Reply] = {}
         self.streams: list[Reply] = []
+        self.sessions = 0
 
     async def handle(self, request: Request, reply: Reply) -> None:
         if request.method == "GET":
-            await self.open_stream(reply)
+            await self.open_stream(request, reply)
         elif request.method == "DELETE":
             await reply.send(200)
         elif TRANSPORT == "sse":
@@ -192,45 +193,52 @@ class Http:
         else:
             await self.post(request, reply)
 
-    async def open_stream(self, reply: Reply) -> None:
+    async def open_stream(self, request: Request, reply: Reply) -> None:
         if MODERN:
             await reply.send(405)
             return
         await reply.stream()
-        self.get = reply
+        self.gets[request.headers.get("mcp-session-id", "")] = reply
         if TRANSPORT == "sse":
             self.streams.append(reply)
             await reply.event(f"/messages?session={len(self.streams)}", name="endpoint")
         await reply.left.wait()
 
-    async def unrelated(self, message: Json) -> None:
-        if self.get is not None:
-            await self.get.event(encoded(message))
+    def unrelated(self, session: str) -> Send:
+        """What is sent on a session's GET stream, if it has one."""
+
+        async def send(message: Json) -> None:
+            stream = self.gets.get(session)
+            if stream is not None:
+                await stream.event(encoded(message))
+
+        return send
 
     async def message(self, request: Request, reply: Reply) -> None:
         message = request.json
-        stream = self.streams[int(request.path.partition("session=")[2]) - 1]
+        session = request.path.partition("session=")[2]
+        stream = self.streams[int(session) - 1]
 
         async def send(outgoing: Json) -> None:
             await stream.event(encoded(outgoing))
 
         if "method" in message and "id" in message:
             run = self.server.run(message, send, send)
-            self.server.calls[message["id"]] = asyncio.create_task(run)
+            self.server.calls[session, message["id"]] = asyncio.create_task(run)
         else:
-            await self.aside(message)
+            await self.aside(message, session)
         await reply.send(202)
 
-    async def aside(self, message: Json) -> None:
+    async def aside(self, message: Json, session: str) -> None:
         if "method" not in message:
             self.server.answered(message)
         else:
-            await self.server.notified(message)
+            await self.server.notified(message, session)
 
     async def post(self, request: Request, reply: Reply) -> None:
-        message = request.json
+        message, named = request.json, request.headers.get("mcp-session-id", "")
         if not ("method" in message and "id" in message):
-            await self.aside(message)
+            await self.aside(message, named)
             await reply.send(202)
             return
         if not MODERN and message["method"] == "server/discover":
@@ -238,17 +246,20 @@ class Http:
             await reply.send_json({"jsonrpc": "2.0", "id": "server-error", "error": error}, 400)
             return
         message = {**message, "headers": request.headers}
-        session = {"mcp_session_id": "s-1"} if message["method"] == "initialize" else {}
+        session: dict[str, str] = {}
+        if message["method"] == "initialize":
+            self.sessions += 1
+            session["mcp_session_id"] = f"s-{self.sessions}"
         if PLAIN_JSON:
-            await self.plain(message, reply, session)
+            await self.plain(message, reply, session, self.unrelated(named))
             return
         await reply.stream(**session)
 
         async def send(outgoing: Json) -> None:
             await reply.event(encoded(outgoing))
 
-        run = asyncio.create_task(self.server.run(message, send, self.unrelated))
-        self.server.calls[message["id"]] = run
+        run = asyncio.create_task(self.server.run(message, send, self.unrelated(named)))
+        self.server.calls[named, message["id"]] = run
         leaving = asyncio.ensure_future(reply.left.wait())
         # Only in the modern era does leaving cancel.
         await asyncio.wait({run, leaving} if MODERN else {run}, return_when=asyncio.FIRST_COMPLETED)
@@ -260,12 +271,12 @@ class Http:
             run.result()
         await reply.end()
 
-    async def plain(self, message: Json, reply: Reply, session: dict[str, str]) -> None:
+    async def plain(self, message: Json, reply: Reply, session: dict[str, str], unrelated: Send) -> None:
         async def send(outgoing: Json) -> None:
             if "method" not in outgoing and "__raw__" not in outgoing and outgoing["id"] == message["id"]:
                 await reply.send_json(outgoing, **session)
 
-        await self.server.run(message, send, self.unrelated)
+        await self.server.run(message, send, unrelated)
 
 
 async def main(server: Server) -> None:
