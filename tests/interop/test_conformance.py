@@ -8,7 +8,7 @@ out about the server they must find out about the gateway, check by check.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,9 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(240), pytest.mark.asyncio
 
 Place = Literal["direct", "modern", "handshake"]
 """The server itself, or the gateway, by the era in which it speaks to the server."""
+
+ERA: Mapping[Place, str] = {"modern": "auto", "handshake": "handshake"}
+"""How the gateway is told which era to speak to the server."""
 
 FIRST_0_1 = Suite("0.1", "--spec-version", "2025-06-18")
 LAST_0_1 = Suite("0.1", "--spec-version", "2025-11-25")
@@ -78,7 +81,7 @@ class Bench:
 
     urls: dict[Place, str]
     folder: Path
-    _reports: dict[tuple[Suite, Place], Report] = field(default_factory=dict)
+    _reports: dict[tuple[Suite, Place], Report] = field(default_factory=dict[tuple[Suite, Place], Report])
 
     async def report(self, suite: Suite, place: Place) -> Report:
         """Run a suite at a place, once."""
@@ -94,7 +97,7 @@ async def bench(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench
     async with AsyncExitStack() as stack:
         _, port = await stack.enter_async_context(running(command, cwd=ROOT))
         urls: dict[Place, str] = {"direct": f"http://127.0.0.1:{port}/mcp"}
-        for place, era in (("modern", "auto"), ("handshake", "handshake")):
+        for place, era in ERA.items():
             folder = tmp_path_factory.mktemp(place)
             served = await stack.enter_async_context(serving(folder, config(urls["direct"], era)))
             assert await era_of(served) == place, served.line
@@ -127,7 +130,7 @@ async def test_the_server_itself_passes(bench: Bench, suite: Suite) -> None:
     assert [name for name in report.unfit(scored=False) if not name.startswith("tasks-")] == []
 
 
-@pytest.mark.parametrize("place", ["modern", "handshake"])
+@pytest.mark.parametrize("place", ERA)
 @pytest.mark.parametrize("suite", PASSED, ids=str)
 async def test_through_the_gateway_every_check_ends_as_it_does_directly(
     bench: Bench, suite: Suite, place: Place
