@@ -42,7 +42,13 @@ from gateway.security.exposure import exposure_problem
 from gateway.security.guard import Guard
 from gateway.security.origins import Origins
 from gateway.upstream.dial import dialer_for
-from gateway.upstream.events import ElicitationCompleted, FleetEvent, ListChanged, ServerStatus
+from gateway.upstream.events import (
+    ElicitationCompleted,
+    FleetEvent,
+    ListChanged,
+    ServerStatus,
+    SessionLogged,
+)
 from gateway.upstream.fleet import Fleet
 from gateway.wire import jsonrpc
 
@@ -237,6 +243,9 @@ class Gateway:
             self._subscriptions.list_changed(event.kind)
         elif isinstance(event, ElicitationCompleted):
             self._elicitations.completed(event.server, event.params)
+        elif isinstance(event, SessionLogged):
+            if (session := self._sessions.tagged(event.identity)) is not None:
+                session.log(event.params)
         else:
             key = event.identity.key if event.identity else None
             self._subscriptions.resource_updated(event.server, event.params, key)

@@ -11,8 +11,8 @@ from typing import Final
 from gateway.wire import jsonrpc
 from gateway.wire.jsonrpc import Json
 
-LOSSY: Final = frozenset({"notifications/progress", "notifications/message"})
-"""What a client that does not read loses first: neither changes what a call returns."""
+_KEPT: Final = frozenset({"notifications/cancelled"})
+"""Notifications that a client needs, beside the news that `Outbox.put` is told of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,8 @@ class Outbox:
         """
         if self.closed:
             return
-        lossy = message.get("method") in LOSSY
+        # Progress, log lines and whatever else an extension tells: no call's result depends on it.
+        lossy = "id" not in message and about is None and message.get("method") not in _KEPT
         if about is not None:
             self._supersede(about)
         self._last += 1

@@ -177,6 +177,11 @@ class Session:
         about = (method, what.get("uri"), what.get("elicitationId"))
         self.general.put(jsonrpc.notification(method, params), about)
 
+    def log(self, params: Json) -> None:
+        """Queue a server's log message that is this session's but no call's, if its level is wanted."""
+        if self.initialized and passes(params, self.level):
+            self.general.put(jsonrpc.notification("notifications/message", params))
+
     async def end(self, reason: str) -> None:
         """End the session: its calls are cancelled, its questions closed. Idempotent."""
         if self._ended:

@@ -43,7 +43,16 @@ class ElicitationCompleted:
     params: Json
 
 
-FleetEvent = ListChanged | ResourceUpdated | ElicitationCompleted
+@dataclass(frozen=True, slots=True)
+class SessionLogged:
+    """A server logs outside any call, on a connection that is one client session's alone."""
+
+    server: str
+    params: Json
+    identity: Identity
+
+
+FleetEvent = ListChanged | ResourceUpdated | ElicitationCompleted | SessionLogged
 OnEvent = Callable[[FleetEvent], None]
 
 

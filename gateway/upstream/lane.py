@@ -47,6 +47,10 @@ class LaneOwner(Protocol):
         """Take a notification about the server itself (a list changed, …); False if it is not one."""
         ...
 
+    def logged(self, identity: Identity, params: Json) -> None:
+        """Take a log message outside any call, on a connection that is one client session's alone."""
+        ...
+
 
 class Lane:
     """A lane's state. It is the `Listener` of its connection; `gateway.upstream.pool` drives it.
@@ -206,6 +210,8 @@ class Lane:
         sole = running is not None and not self._mixed and not self.exact
         if sole and running is not None and running.scope is not None:
             running.scope.notification(method, params)
+        elif method == MESSAGE and self.pin is not None:
+            self._owner.logged(self.pin, params)
         elif method == MESSAGE:
             logger.info("server '%s' says [%s]: %s", self.server, params.get("level"), params.get("data"))
         else:

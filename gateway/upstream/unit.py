@@ -21,6 +21,7 @@ from gateway.upstream.events import (
     OnEvent,
     ResourceUpdated,
     ServerStatus,
+    SessionLogged,
 )
 from gateway.upstream.following import Following
 from gateway.upstream.lane import Lane, Running
@@ -171,14 +172,16 @@ class Unit:
                     raise
 
     @asynccontextmanager
-    async def lend(self, profile: Profile, caller: Caller | None) -> AsyncGenerator[Connection]:
+    async def lend(
+        self, profile: Profile, caller: Caller | None, *, own: bool = False
+    ) -> AsyncGenerator[Connection]:
         """Lend a connection with a profile to a request of the gateway's own.
 
-        The control connection serves its own profile, unless the caller has a lane of its own,
+        The control connection serves its own profile, unless the caller has a lane of its `own`, or is to,
         whose server may list what its state has made of it. For other profiles a lane is taken
         on behalf of the caller, who will need it anyway.
         """
-        if caller is None or (profile == self.base and not self.pool.serves(self.pin(caller))):
+        if caller is None or (profile == self.base and not own and not self.pool.serves(self.pin(caller))):
             yield self.control()
             return
         party = self.profiles.party(self.name, self.era, caller, None)
@@ -223,6 +226,10 @@ class Unit:
             self._on_event(ElicitationCompleted(self.name, params))
             return True
         return False
+
+    def logged(self, identity: Identity, params: Json) -> None:
+        """Take a log message that is one client session's."""
+        self._on_event(SessionLogged(self.name, params, identity))
 
     async def roots_changed(self, identity: Identity, params: Json) -> None:
         """Tell the server that a client's roots changed, on the client's own lanes: no others have any."""
@@ -297,7 +304,7 @@ class Unit:
         if self.pin(caller) is None:
             yield self.control()
             return
-        async with self.lend(self.declared(caller), caller) as connection:
+        async with self.lend(self.declared(caller), caller, own=True) as connection:
             yield connection
 
     async def _list(self) -> None:

@@ -16,7 +16,7 @@ from tests.support.gateway import Running, running_gateway
 from tests.support.raw import strangeness
 from tests.support.raw.peers import KINDS, raw_server
 from tests.support.raw.strangeness import META, NOTIFICATIONS, X, answers, uri_of
-from tests.support.raw_http import ENVELOPE, exchange, http, initialize, modern
+from tests.support.raw_http import ENVELOPE, EventStream, exchange, http, initialize, modern
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,6 +90,7 @@ LISTS = {
     "resources/list": "resources",
     "resources/templates/list": "resourceTemplates",
 }
+MESSAGE = "notifications/message"
 PROGRESS = "notifications/progress"
 RESULTS = ["tools/call", "prompts/get", "resources/read", "completion/complete"]
 
@@ -160,6 +161,30 @@ async def test_errors_keep_their_data(gateway: Running, kind: str, mode: Mode) -
     *_, response = await said(gateway, mode, "tools/call", name=f"{kind}__fail", arguments={"x-argument": X})
     want = {"code": -32050, "message": "as asked", "data": {"x-unknown": {"x-argument": X}}}
     assert differences(want, response["error"]) == ""
+
+
+@pytest.mark.parametrize("kind", ["stdio-handshake", "sse-handshake"])
+async def test_what_a_server_logs_outside_any_call_is_the_sessions_whose_connection_it_is(
+    gateway: Running, kind: str
+) -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "resources/subscribe", "params": {"uri": uri_of(kind)}}
+    async with http(gateway) as client, AsyncExitStack() as stack:
+        told: list[EventStream] = []
+        for _ in range(2):
+            headers = await initialize(client)
+            general = await stack.enter_async_context(client.stream("GET", "/mcp", headers=headers))
+            told.append(EventStream(general))
+            await exchange(client, {"json": message, "headers": headers})
+            # The second session's own line comes first on its stream: it has not got the other's.
+            heard = await told[-1].message()
+            assert heard["method"] == MESSAGE
+            assert differences(NOTIFICATIONS[MESSAGE], heard["params"]) == ""
+        quiet = {**message, "method": "logging/setLevel", "params": {"level": "error"}}
+        await exchange(client, {"json": quiet, "headers": headers})
+        await exchange(client, {"json": {**message, "method": "resources/unsubscribe"}, "headers": headers})
+        await exchange(client, {"json": message, "headers": headers})
+        *_, last = await exchange(client, {"json": {**message, "method": "ping"}, "headers": headers})
+        assert last["result"] == {}
 
 
 def _era(kind: str) -> Mode:

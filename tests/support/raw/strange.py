@@ -14,6 +14,7 @@ from server import ERA, TRANSPORT, Server, main
 from strangeness import CAPABILITIES, NOTIFICATIONS, answers
 from tools import Json, Send, notification
 
+MESSAGE = "notifications/message"
 ANSWERS = answers(f"{TRANSPORT}-{ERA}")
 
 
@@ -25,6 +26,10 @@ class Strange(Server):
         if method in ("initialize", "server/discover"):
             result = await super().result(message, related, unrelated)
             return {**result, "capabilities": {**result["capabilities"], **CAPABILITIES}}
+        if method == "resources/subscribe":
+            self.seen.append(message)
+            await unrelated(notification(MESSAGE, **NOTIFICATIONS[MESSAGE]))
+            return {}
         strange = method in ANSWERS and (method != "tools/call" or params["name"] == "strange")
         if not strange:
             return await super().result(message, related, unrelated)
