@@ -37,6 +37,7 @@ _OF_THE_SERVER = frozenset(
         "notifications/prompts/list_changed",
         "notifications/resources/list_changed",
         "notifications/resources/updated",
+        "notifications/tasks/status",
     }
 )
 """News of the server itself, also on the stream of a call; whatever else comes there is the call's."""

@@ -74,6 +74,18 @@ async def test_requests_that_cannot_be_served_get_their_status(start_front, meth
     assert response.status_code == status, response.text
 
 
+async def test_a_session_has_its_own_revision_and_its_stream_is_one_of_events(start_front) -> None:
+    async with http(await start_front()) as client:
+        session = await initialize(client)
+        assert (
+            await client.get("/mcp", headers={**session, "accept": "application/json"})
+        ).status_code == 406
+        older = {**session, "mcp-protocol-version": "2024-01-01"}
+        ping = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        refused = await client.post("/mcp", json=ping, headers=older)
+        assert refused.status_code == 400
+
+
 async def test_a_key_is_asked_for_and_a_session_belongs_to_its_principal(start_front) -> None:
     keys = tuple(ApiKey(name, hashlib.sha256(name.encode()).hexdigest()) for name in ("ann", "bob"))
     front = await start_front(keys=keys)

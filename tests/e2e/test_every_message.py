@@ -252,12 +252,14 @@ async def test_a_clients_news_that_no_server_awaits_is_taken_and_dropped(gateway
 
 
 @pytest.mark.parametrize("method", ["notifications/tasks/status", "own/news"])
-async def test_a_servers_news_reach_its_only_client_but_for_those_of_tasks(gateway, method) -> None:
+@pytest.mark.parametrize("server", ["pipe", "web"])
+async def test_a_servers_news_reach_its_caller_but_for_those_of_tasks(gateway, server, method) -> None:
     async with session(gateway) as (client, headers):
-        telling = call("pipe__announce", method=method, params={"taskId": "1", "x-unknown": 2})
+        params = {"taskId": "1", "x-unknown": 2}
+        telling = call(f"{server}__announce", method=method, params=params, related=True)
         *told, last = await exchange(client, {"json": telling, "headers": headers})
     assert last["result"] == {"content": []}
-    passed = [notification(method, taskId="1", **{"x-unknown": 2})]
+    passed = [notification(method, **params)]
     assert told == ([] if method == "notifications/tasks/status" else passed)
 
 

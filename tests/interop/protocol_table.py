@@ -159,7 +159,7 @@ def _table(sender: str) -> str:
     for message in messages():
         row = rows.get(message.key)
         if message.sender == sender and row is not None:
-            versions = " ".join(version for version in VERSIONS if version in message.kinds)
+            versions = "both" if len(message.kinds) == len(VERSIONS) else next(iter(message.kinds))
             cells = (f"`{message.method}`", _by_version(message.kinds), versions, _by_version(row.verbs))
             lines.append(f"| {' | '.join(cells)} | {row.how} | {_links(row.tests)} |")
     return "\n".join(lines) + "\n"
@@ -172,7 +172,7 @@ def _by_version(said: dict[str, str]) -> str:
 
 def _links(tests: tuple[str, ...]) -> str:
     named = [test.partition("::") for test in tests]
-    return "<br>".join(f"[{name.removeprefix('test_')}](../{path})" for path, _, name in named)
+    return "<br>".join(f"[{Path(path).stem}::{name}](../{path})" for path, _, name in named)
 
 
 def main() -> None:

@@ -148,7 +148,11 @@ async def arrive(server: Server, message: Json, arguments: Json, related: Send, 
 
 
 async def announce(server: Server, message: Json, arguments: Json, related: Send, unrelated: Send) -> Json:
+    """Tell of something: on the call's own stream if `arguments.related`, else as news of no call."""
     change = notification(arguments["method"], **arguments.get("params", {}))
+    if arguments.get("related"):
+        await related(change)
+        return {"content": []}
     if MODERN:
         for send in list(server.listeners.values()):
             await send(change)
