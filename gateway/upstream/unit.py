@@ -31,6 +31,7 @@ from gateway.upstream.pool import Pool
 from gateway.upstream.port import Asked, Connection, Dialer, Era, Listing
 from gateway.upstream.profiles import LaneKey, Profiles
 from gateway.upstream.supervisor import Supervisor
+from gateway.upstream.undeclared import WithoutRoots
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +159,8 @@ class Unit:
         self.check(call.caller)
         key = self.profiles.key(self.name, self.era, call.caller, call.tool)
         want = Want(key, self.pin(call.caller), fresh=self.config.isolation == "call")
+        if "roots" in call.caller.profile - key.profile and self.era == "handshake":
+            scope = WithoutRoots(self.name, scope)
         attempts = 0
         while True:
             attempts += 1
