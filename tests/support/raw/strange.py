@@ -1,6 +1,8 @@
 """The raw server of `server.py`, which says things that no specification names wherever it can.
 
-python strange.py stdio|http|sse handshake|modern [the other options of server.py]
+python strange.py stdio|http|sse handshake|modern [--array] [the other options of server.py]
+
+With `--array` there is a tool whose structured content is an array, in the handshake era too.
 """
 
 from __future__ import annotations
@@ -11,11 +13,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from server import ERA, TRANSPORT, Server, main
-from strangeness import CAPABILITIES, NOTIFICATIONS, answers
+from strangeness import ARRAY, CAPABILITIES, NOTIFICATIONS, NUMBERS, answers
 from tools import Json, Send, notification
 
 MESSAGE = "notifications/message"
 ANSWERS = answers(f"{TRANSPORT}-{ERA}")
+if "--array" in sys.argv:
+    ANSWERS["tools/list"]["tools"].insert(0, ARRAY)
 
 
 class Strange(Server):
@@ -26,6 +30,8 @@ class Strange(Server):
         if method in ("initialize", "server/discover"):
             result = await super().result(message, related, unrelated)
             return {**result, "capabilities": {**result["capabilities"], **CAPABILITIES}}
+        if method == "tools/call" and params["name"] == "numbers":
+            return NUMBERS
         if method == "resources/subscribe":
             self.seen.append(message)
             await unrelated(notification(MESSAGE, **NOTIFICATIONS[MESSAGE]))

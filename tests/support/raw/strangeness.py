@@ -48,6 +48,15 @@ def tools() -> list[Json]:
     ]
 
 
+ARRAY: Json = {
+    "name": "numbers",
+    "inputSchema": {"type": "object"},
+    "outputSchema": {"type": "array", "items": {"type": "number"}},
+}
+"""A tool as only 2026-07-28 allows it, and what it returns."""
+NUMBERS: Json = {"content": [{"type": "text", "text": "two"}], "structuredContent": [1, 2.5]}
+
+
 def prompts() -> list[Json]:
     """Return the prompts that are listed."""
     arguments = [{"name": "topic", "title": "Töpic", "required": False, "x-argument": X}]
