@@ -1,4 +1,4 @@
-"""How many tools server-everything shows: it has more for a client that can be asked, through the gateway too."""
+"""How many tools server-everything shows: more to a client that can be asked, through the gateway too."""
 
 from __future__ import annotations
 

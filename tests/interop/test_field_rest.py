@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from mcp.client.subscriptions import ResourceUpdated
 
 from tests.interop.clients import ERA, KINDS, Kind, Seen, Step, converse
 from tests.interop.field import Field, directly, field
 from tests.interop.field_steps import HIDDEN, masked
 from tests.interop.recorder import Tape, differences, expected, received
+from tests.support.clients import connect
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="module")]
 
@@ -176,3 +178,12 @@ async def test_progress_comes_with_the_token_that_its_client_gave(spoken: Spoken
     want = [{"progress": step, "total": 3, "progressToken": token} for step in (1, 2, 3)]
     assert spoken.ours.notifications("notifications/progress") == want
     assert [step["progress"] for step in spoken.through.progress] == [1, 2, 3]
+
+
+async def test_a_modern_client_listens_to_a_resource_of_a_handshake_server(everywhere: Field) -> None:
+    async with connect(everywhere.url, None, "modern") as client:
+        async with client.listen(resource_subscriptions=[TEXT]) as news:
+            assert news.honored.resource_subscriptions == [TEXT]
+            for _ in range(2):
+                await client.call_tool(f"{PREFIX}toggle-subscriber-updates", {})
+            assert await anext(aiter(news)) == ResourceUpdated(uri=TEXT)
