@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,7 +15,9 @@ import pytest_asyncio
 
 from tests.interop.recorder import REQUEST_STAMPS, differences, expected, received, unstamped
 from tests.support.clients import Mode
+from tests.support.command_line import command, environment
 from tests.support.gateway import Running, running_gateway
+from tests.support.processes import stop
 from tests.support.raw import strangeness
 from tests.support.raw.peers import KINDS, raw_server
 from tests.support.raw.strangeness import META, NOTIFICATIONS, X, answers, uri_of
@@ -185,6 +190,72 @@ async def test_what_a_server_logs_outside_any_call_is_the_sessions_whose_connect
         await exchange(client, {"json": message, "headers": headers})
         *_, last = await exchange(client, {"json": {**message, "method": "ping"}, "headers": headers})
         assert last["result"] == {}
+
+
+INITIALIZE: Json = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {},
+    "clientInfo": {"name": "raw", "version": "1"},
+}
+
+
+def check_over(kind: str, told: list[Json]) -> None:
+    """Compare what came for a call of the tool `strange` on a transport with a single stream."""
+    *notified, response = told
+    for method, want in NOTIFICATIONS.items():
+        token = {"progressToken": "t-1"} if method == PROGRESS else {}
+        (heard,) = (each["params"] for each in notified if each["method"] == method)
+        assert differences({**want, **token}, heard) == "", method
+    want = expected("tools/call", answers(kind)["tools/call"], client="handshake", server=_era(kind))
+    assert differences(want, received(response["result"])) == ""
+
+
+async def test_clients_over_http_and_sse_receive_the_same(gateway: Running) -> None:
+    kind = "http-modern"
+    messages = [
+        request("initialize", **INITIALIZE),
+        request("tools/call", **request_of(kind, "tools/call")),
+    ]
+    async with http(gateway) as client, client.stream("GET", "/sse") as response:
+        stream = EventStream(response)
+        path = (await stream.next()).data
+        for message in messages:
+            await client.post(path, json=message)
+            told = [await stream.message()]
+            while "method" in told[-1]:
+                told.append(await stream.message())
+    check_over(kind, told)
+
+
+async def test_clients_over_stdio_receive_the_same(tmp_path: Path) -> None:
+    kind = "stdio-handshake"
+    async with raw_server(kind, script=SCRIPT) as raw:
+        config = {"servers": [{"name": kind, "command": raw.command, "args": list(raw.args)}]}
+        path = tmp_path / "gateway.yaml"
+        path.write_text(json.dumps({"external_mcp": config}))
+        program, *options = command("serve", "--stdio", "--config", path, "--log-level", "error")
+        process = await asyncio.create_subprocess_exec(
+            program, *options, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(tmp_path)
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            for message in (
+                request("initialize", **INITIALIZE),
+                request("tools/call", **request_of(kind, "tools/call")),
+            ):
+                process.stdin.write(json.dumps(message).encode() + b"\n")
+                told = [json.loads(await process.stdout.readline())]
+                while "method" in told[-1]:
+                    told.append(json.loads(await process.stdout.readline()))
+        finally:
+            process.stdin.close()
+            await stop(process)
+    check_over(kind, told)
+
+
+def request(method: str, **params: Any) -> Json:
+    return {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
 
 
 def _era(kind: str) -> Mode:
