@@ -78,7 +78,11 @@ class Gateway:
         self.fleet = Fleet(
             config.servers,
             {
-                server.name: dialer_for(server, max_message_bytes=config.limits.max_message_bytes)
+                server.name: dialer_for(
+                    server,
+                    max_message_bytes=config.limits.max_message_bytes,
+                    max_nesting=config.limits.max_nesting,
+                )
                 for server in config.servers
             },
             config.policy,
@@ -86,6 +90,7 @@ class Gateway:
             llm_tools=calls_tools(config.sampling_llm),
             on_unsolicited=self._unsolicited,
             on_session=self._ask_session,
+            limits=config.limits,
         )
         self._elicitations = Elicitations(self._tell_session)
         self._in_flight = InFlight(config.limits.max_calls_per_client)
@@ -162,17 +167,17 @@ class Gateway:
 
     def stdio(self) -> StdioEndpoint:
         """Return the endpoint for one client at standard input and output."""
-        return StdioEndpoint(self._sessions, self._modern, self.config.limits.max_message_bytes)
+        return StdioEndpoint(self._sessions, self._modern)
 
     def routes(self) -> Mapping[str, Any]:
         """Return the ASGI application of each MCP path."""
         http, limits = self.config.http, self.config.limits
         guard = self.guard()
         handshake = HandshakeEndpoint(self._sessions, http.keepalive_seconds)
-        modern = ModernEndpoint(self._modern, http.keepalive_seconds)
-        sse = SseEndpoint(guard, self._sessions, http.keepalive_seconds, limits.max_body_bytes)
+        modern = ModernEndpoint(self._modern, http.keepalive_seconds, limits)
+        sse = SseEndpoint(guard, self._sessions, http.keepalive_seconds)
         return {
-            "/mcp": Endpoint(guard, handshake, modern, limits.max_body_bytes),
+            "/mcp": Endpoint(guard, handshake, modern, limits),
             "/sse": sse.open,
             MESSAGES_PATH: sse.post,
         }

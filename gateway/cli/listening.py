@@ -33,6 +33,7 @@ def build_server(config: GatewayConfig) -> tuple[Gateway, uvicorn.Server]:
     import uvicorn
 
     from gateway.app import Gateway
+    from gateway.downstream.connections import bounded_protocol
 
     gateway = Gateway(config)
 
@@ -52,7 +53,10 @@ def build_server(config: GatewayConfig) -> tuple[Gateway, uvicorn.Server]:
         lifespan="on",
         log_config=None,
         # Its comings and goings say nothing that our own ready line does not.
-        log_level="debug" if config.logging.level == "debug" else "warning",
+        # What clients send that is no HTTP is said at "warning", which must not fill the log.
+        log_level="debug" if config.logging.level == "debug" else "error",
+        http=bounded_protocol(config.limits),
+        ws="none",
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE,

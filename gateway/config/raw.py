@@ -87,14 +87,39 @@ class RawLimits(Raw):
     max_body_bytes: Count = _LIMITS.max_body_bytes
     """Size of a client's request body."""
     max_message_bytes: Count = _LIMITS.max_message_bytes
-    """Size of one message of a server."""
+    """Size of one message of a server, and of one of its lists in all pages. For a client at standard
+    input: the size of one line."""
+    max_nesting: Annotated[int, Field(ge=8, le=200)] = _LIMITS.max_nesting
+    """Arrays and objects inside each other in one message, from either side."""
+    max_headers: Count = _LIMITS.max_headers
+    """Header fields of a client's request."""
+    max_header_bytes: Annotated[int, Field(ge=1024)] = _LIMITS.max_header_bytes
+    """Size of all of them, the address included."""
+    max_connections: Count = _LIMITS.max_connections
+    """TCP connections of clients at once."""
+    request_timeout_seconds: Seconds = _LIMITS.request_timeout_seconds
+    """Time a client has to send one whole request, head and body."""
+    stalled_seconds: Seconds = _LIMITS.stalled_seconds
+    """A client that takes nothing of what is sent to it for this long is disconnected."""
+    max_backlog_messages: Count = _LIMITS.max_backlog_messages
+    """Messages that wait on one stream for a client to read them. Beyond it the oldest progress and log
+    messages are dropped; a client whose answers alone are more is not read from until it has taken some."""
+    max_backlog_bytes: Count = _LIMITS.max_backlog_bytes
+    """The same in bytes."""
+    max_replay_bytes: Count = _LIMITS.max_replay_bytes
+    """What is kept of all ended streams together for clients that come back with `Last-Event-ID`."""
+    max_listing_pages: Count = _LIMITS.max_listing_pages
+    """Pages read of one list of a server."""
+    max_listing_entries: Count = _LIMITS.max_listing_entries
+    """Entries read of one list of a server."""
+    max_instructions: Count = _LIMITS.max_instructions
+    """Characters of one server's `instructions`; the rest is cut off."""
     max_calls_per_client: Count = _LIMITS.max_calls_per_client
     """Calls of one client in flight at once."""
     max_call_seconds: Seconds = _LIMITS.max_call_seconds
     """Wall-clock limit of a call, the time people take included."""
     max_tokens_per_question: Count = _LIMITS.max_tokens_per_question
     """Tokens the LLM may spend on one question, whatever the server asks for."""
-    """Open GET streams of one session."""
     max_subscriptions: Count = _LIMITS.max_subscriptions
     """Resource subscriptions of one client."""
     max_parked_calls: Count = _LIMITS.max_parked_calls

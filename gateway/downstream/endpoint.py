@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
+from gateway.config.resolved import Limits
 from gateway.downstream.envelope import META
 from gateway.downstream.exchange import (
     BodyTooLarge,
@@ -32,12 +33,12 @@ class Endpoint:
     """The ASGI application of the MCP endpoint."""
 
     def __init__(
-        self, guard: Guard, handshake: HandshakeEndpoint, modern: ModernEndpoint, max_body: int
+        self, guard: Guard, handshake: HandshakeEndpoint, modern: ModernEndpoint, limits: Limits
     ) -> None:
         self._guard = guard
         self._handshake = handshake
         self._modern = modern
-        self._max_body = max_body
+        self._limits = limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
@@ -47,7 +48,7 @@ class Endpoint:
         headers, principal = admitted.headers, admitted.principal
         if scope["method"] == "POST":
             batches = self._handshake.takes_batches(headers, principal)
-            message = await _read(headers, receive, send, self._max_body, batches=batches)
+            message = await _read(headers, receive, send, self._limits, batches=batches)
             if message is None:
                 return
             if isinstance(message, list):
@@ -76,25 +77,31 @@ async def admit(guard: Guard, scope: Scope, send: Send) -> Admitted | None:
     return None
 
 
-async def read_message(headers: dict[str, str], receive: Receive, send: Send, limit: int) -> Json | None:
+async def read_message(headers: dict[str, str], receive: Receive, send: Send, limits: Limits) -> Json | None:
     """Read the one JSON-RPC message of a POST, or answer what is wrong with it and return None."""
-    return cast("Json | None", await _read(headers, receive, send, limit, batches=False))
+    return cast("Json | None", await _read(headers, receive, send, limits, batches=False))
 
 
 async def _read(
-    headers: dict[str, str], receive: Receive, send: Send, limit: int, *, batches: bool
+    headers: dict[str, str], receive: Receive, send: Send, limits: Limits, *, batches: bool
 ) -> Json | list[Any] | None:
     content_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if content_type != "application/json":
         await respond_error(send, 415, jsonrpc.INVALID_REQUEST, "send Content-Type: application/json")
         return None
     try:
-        decoded = jsonrpc.decode(await read_body(receive, limit))
+        body = await read_body(receive, limits.max_body_bytes, limits.request_timeout_seconds)
+        decoded = jsonrpc.decode(body, limits.max_nesting)
     except ConnectionResetError:
         return None
     except BodyTooLarge:
-        text = f"the body has more than {limit} bytes; raise limits.max_body_bytes"
+        text = f"the body has more than {limits.max_body_bytes} bytes; raise limits.max_body_bytes"
         await respond_error(send, 413, jsonrpc.INVALID_REQUEST, text)
+        return None
+    except TimeoutError:
+        seconds = limits.request_timeout_seconds
+        text = f"the body did not come within {seconds:g} s (limits.request_timeout_seconds)"
+        await respond_error(send, 408, jsonrpc.INVALID_REQUEST, text, close=True)
         return None
     except jsonrpc.Undecodable as error:
         await respond_error(send, 400, jsonrpc.PARSE_ERROR, str(error))

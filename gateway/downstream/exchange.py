@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from gateway.config.resolved import Limits
 from gateway.downstream.outbox import Item, Outbox
 from gateway.wire import jsonrpc, sse
 from gateway.wire.jsonrpc import Json
@@ -29,13 +30,19 @@ class BodyTooLarge(ValueError):
     """The request's body is larger than the configured limit."""
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
-    """Read a whole request body of at most `limit` bytes.
+async def read_body(receive: Receive, limit: int, seconds: float | None = None) -> bytes:
+    """Read a whole request body of at most `limit` bytes, within `seconds`.
 
     Raises:
         BodyTooLarge: the body has more.
+        TimeoutError: it did not come in time.
         ConnectionResetError: the client left before its end.
     """
+    async with asyncio.timeout(seconds):
+        return await _read_body(receive, limit)
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes:
     message = await receive()
     body: bytes = message.get("body", b"")
     if message["type"] == "http.request" and not message.get("more_body") and len(body) <= limit:
@@ -71,9 +78,12 @@ async def respond_json(
     await respond(send, status, jsonrpc.encode(message), [_JSON, *(headers or [])])
 
 
-async def respond_error(send: Send, status: int, code: int, text: str, data: Any = None) -> None:
-    """Send a JSON-RPC error that answers no request in particular."""
-    await respond_json(send, status, jsonrpc.error(None, code, text, data))
+async def respond_error(
+    send: Send, status: int, code: int, text: str, data: Any = None, *, close: bool = False
+) -> None:
+    """Send a JSON-RPC error that answers no request in particular; `close` ends the connection with it."""
+    headers: Headers = [(b"connection", b"close")] if close else []
+    await respond_json(send, status, jsonrpc.error(None, code, text, data), headers)
 
 
 async def stream(
@@ -155,6 +165,7 @@ class Exchange:
         stream_id: str = "",
         replay: int = 0,
         streams: bool = True,
+        limits: Limits | None = None,
     ) -> None:
         self._receive = receive
         self._send = send
@@ -164,7 +175,14 @@ class Exchange:
         self._watching: asyncio.Task[None] | None = None
         self._on_left: Callable[[], None] = lambda: None
         self._streams = streams
-        self.outbox = Outbox(stream_id, replay=replay, on_first=self._start_stream)
+        limits = limits or Limits()
+        self.outbox = Outbox(
+            stream_id,
+            backlog=limits.max_backlog_messages,
+            limit=limits.max_backlog_bytes,
+            replay=replay,
+            on_first=self._start_stream,
+        )
         if not streams:
             self.outbox.close()
             self.outbox.reachable = False

@@ -32,6 +32,7 @@ _GRACE: Final = 30.0
 """Seconds for which a call's stream that broke can be resumed by `Last-Event-ID`."""
 _KEPT: Final = 16
 """Ended streams of one session that are kept for the grace."""
+_POSITION_DIGITS: Final = 18
 _REPLAY: Final = 256
 """Messages of one call's stream that are kept for a client that comes back."""
 
@@ -47,6 +48,8 @@ class HandshakeEndpoint:
         self._keepalive = keepalive
         self._streams: dict[str, dict[str, Outbox]] = {}
         self._last_stream = 0
+        self._kept: dict[Outbox, tuple[Session, int]] = {}
+        self._kept_bytes = 0
 
     async def post(
         self, message: Json, headers: Mapping[str, str], principal: str | None, receive: Receive, send: Send
@@ -91,7 +94,8 @@ class HandshakeEndpoint:
         """End the session because its client says so."""
         session = await self._session(headers, principal, send)
         if session is not None:
-            self._streams.pop(session.id, None)
+            for outbox in list(self._streams.get(session.id, {}).values()):
+                self._forget(session, outbox)
             await self._sessions.end(session, "the client ended the session")
             await respond(send, 200)
 
@@ -102,7 +106,9 @@ class HandshakeEndpoint:
             await respond_error(send, 503, jsonrpc.INTERNAL_ERROR, str(error))
             return
         header = [(SESSION_HEADER.encode(), session.id.encode())]
-        exchange = Exchange(receive, send, keepalive=self._keepalive, headers=header)
+        exchange = Exchange(
+            receive, send, keepalive=self._keepalive, headers=header, limits=self._sessions.limits
+        )
         ticket = Ticket()
         await exchange.run(self._work(session, message, exchange.outbox, ticket), ticket.cancel)
         if not session.initialized:
@@ -159,6 +165,7 @@ class HandshakeEndpoint:
             stream_id=str(self._last_stream),
             replay=_REPLAY,
             streams=streams,
+            limits=self._sessions.limits,
         )
         outbox = exchange.outbox
         mine = self._streams.setdefault(session.id, {})
@@ -206,7 +213,7 @@ class HandshakeEndpoint:
 
     def _resumed(self, session: Session, last_event_id: str | None) -> tuple[Outbox, int | None]:
         name, _, number = (last_event_id or "").rpartition(":")
-        if name and number.isdecimal():
+        if name and number.isdecimal() and len(number) <= _POSITION_DIGITS:
             mine = self._streams.get(session.id)
             if mine is not None and name in mine:
                 return mine[name], int(number)
@@ -219,8 +226,14 @@ class HandshakeEndpoint:
         ended = [kept for kept in self._streams.get(session.id, {}).values() if kept.closed]
         for oldest in ended[:-_KEPT]:
             self._forget(session, oldest)
+        self._kept[outbox] = session, outbox.size
+        self._kept_bytes += outbox.size
+        while self._kept_bytes > self._sessions.limits.max_replay_bytes:
+            first, (whose, _) = next(iter(self._kept.items()))
+            self._forget(whose, first)
 
     def _forget(self, session: Session, outbox: Outbox) -> None:
+        self._kept_bytes -= self._kept.pop(outbox, (session, 0))[1]
         mine = self._streams.get(session.id)
         if mine is not None:
             mine.pop(outbox.stream_id, None)

@@ -16,6 +16,7 @@ from mcp.shared.inbound import (
 )
 
 from gateway.calls.model import ChannelClosed, Identity, Json, Profile
+from gateway.config.resolved import Limits
 from gateway.downstream.envelope import meta_of
 from gateway.downstream.exchange import Exchange, Receive, Send, respond, respond_json
 from gateway.downstream.levels import LOG_LEVEL, passes
@@ -139,8 +140,9 @@ class ModernServer:
 class ModernEndpoint:
     """Modern requests over Streamable HTTP: one POST, one response, no session."""
 
-    def __init__(self, server: ModernServer, keepalive: float) -> None:
+    def __init__(self, server: ModernServer, keepalive: float, limits: Limits | None = None) -> None:
         self._server = server
+        self._limits = limits
         self._keepalive = keepalive
 
     async def post(
@@ -176,7 +178,7 @@ class ModernEndpoint:
     async def _answer(
         self, message: Json, route: InboundModernRoute, principal: str | None, receive: Receive, send: Send
     ) -> None:
-        exchange = Exchange(receive, send, keepalive=self._keepalive)
+        exchange = Exchange(receive, send, keepalive=self._keepalive, limits=self._limits)
         ticket = Ticket()
         await exchange.run(self._work(message, route, principal, exchange.outbox, ticket), ticket.cancel)
 

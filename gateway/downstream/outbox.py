@@ -59,11 +59,23 @@ class Outbox:
         self._last = 0
         self._reader = 0
         self._wake = asyncio.Event()
+        self._taken = asyncio.Event()
         self.has_reader = False
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
         return f"<Outbox {self.stream_id} {state}, {len(self._waiting)} waiting, {len(self._sent)} kept>"
+
+    @property
+    def full(self) -> bool:
+        """Whether as much waits as is allowed, which `put` can only keep to by dropping."""
+        return len(self._waiting) >= self._backlog or self._waiting_bytes >= self._limit
+
+    async def room(self) -> None:
+        """Wait until the outbox is not full, or closed."""
+        while self.full and not self.closed:
+            self._taken.clear()
+            await self._taken.wait()
 
     def put(self, message: Json, about: tuple[object, ...] | None = None) -> None:
         """Queue a message; ignored once closed.
@@ -87,10 +99,16 @@ class Outbox:
             first, self._on_first = self._on_first, None
             first()
 
+    @property
+    def size(self) -> int:
+        """Bytes that are held, to be read or to be read again."""
+        return self._waiting_bytes + self._sent_bytes
+
     def close(self) -> None:
         """End the stream after what is queued."""
         self.closed = True
         self._wake.set()
+        self._taken.set()
 
     async def read(self, after: int | None = None, idle: float | None = None) -> AsyncIterator[Item | None]:
         """Yield items as they come, until the stream is closed and empty.
@@ -122,6 +140,7 @@ class Outbox:
     def _next(self) -> Item:
         item = self._waiting.popleft()
         self._waiting_bytes -= len(item.data)
+        self._taken.set()
         if self._replay:
             self._sent.append(item)
             self._sent_bytes += len(item.data)

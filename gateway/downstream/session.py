@@ -11,6 +11,7 @@ from typing import Final, cast
 from gateway import __version__
 from gateway.calls.elicitations import COMPLETE
 from gateway.calls.model import ChannelClosed, Identity, Json, Profile, Suspended
+from gateway.config.resolved import Limits
 from gateway.downstream.levels import is_level, passes, with_level
 from gateway.downstream.methods import RELAYED, Greeting, Methods
 from gateway.downstream.outbox import Outbox
@@ -106,7 +107,9 @@ class Session:
         methods: Methods,
         in_flight: InFlight,
         subscriptions: Subscriptions,
+        limits: Limits | None = None,
     ) -> None:
+        limits = limits or Limits()
         self.id = session_id
         # The id is what the client proves itself with; records and lanes know the session by a number.
         self.tag = f"session-{next(_numbers)}"
@@ -114,7 +117,9 @@ class Session:
         self.profile: Profile = frozenset()
         self.version = VERSIONS[-1]
         self.level: str | None = None
-        self.general = Outbox("general", replay=64)
+        self.general = Outbox(
+            "general", backlog=limits.max_backlog_messages, limit=limits.max_backlog_bytes, replay=64
+        )
         self.outgoing = Outgoing()
         self.initialized = False
         self.used = time.monotonic()

@@ -57,7 +57,12 @@ class Sessions:
                 f"{len(self._sessions)} sessions are open (limits.max_sessions); raise it, or try later"
             )
         session = Session(
-            secrets.token_urlsafe(32), principal, self._methods, self._in_flight, self._subscriptions
+            secrets.token_urlsafe(32),
+            principal,
+            self._methods,
+            self._in_flight,
+            self._subscriptions,
+            self.limits,
         )
         self._sessions[session.id] = session
         self._by_tag[session.tag] = session

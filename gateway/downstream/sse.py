@@ -21,11 +21,10 @@ MESSAGES_PATH: Final = "/messages"
 class SseEndpoint:
     """Both paths of the transport. A session lives as long as its stream."""
 
-    def __init__(self, guard: Guard, sessions: Sessions, keepalive: float, max_body: int) -> None:
+    def __init__(self, guard: Guard, sessions: Sessions, keepalive: float) -> None:
         self._guard = guard
         self._sessions = sessions
         self._keepalive = keepalive
-        self._max_body = max_body
         self._answering: set[asyncio.Task[None]] = set()
 
     async def open(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,7 +60,14 @@ class SseEndpoint:
         if session is None:
             await respond_error(send, 404, jsonrpc.INVALID_REQUEST, "no such session: open GET /sse first")
             return
-        message = await read_message(admitted.headers, receive, send, self._max_body)
+        if session.general.full:
+            text = (
+                "the client does not read its stream: more waits there than limits.max_backlog_messages or "
+                "limits.max_backlog_bytes; read it, then send again"
+            )
+            await respond_error(send, 503, jsonrpc.INTERNAL_ERROR, text)
+            return
+        message = await read_message(admitted.headers, receive, send, self._sessions.limits)
         if message is None:
             return
         if jsonrpc.kind_of(message) == "request":

@@ -17,9 +17,11 @@ from gateway.downstream.sessions import Sessions
 from gateway.downstream.work import Ticket
 from gateway.wire import jsonrpc
 from gateway.wire.jsonrpc import Json
+from gateway.wire.lines import LineTooLong, read_lines
 
 logger = logging.getLogger(__name__)
 
+_CHUNK: Final = 1 << 18
 _LAST_CALLS: Final = 5.0
 """Seconds for calls still in flight when the client has closed its end."""
 
@@ -27,11 +29,11 @@ _LAST_CALLS: Final = 5.0
 class StdioEndpoint:
     """Serves the client at the other end of a pair of pipes until it closes its end."""
 
-    def __init__(self, sessions: Sessions, modern: ModernServer, max_message: int) -> None:
+    def __init__(self, sessions: Sessions, modern: ModernServer) -> None:
         self._session: Session = sessions.open(None)
         self._sessions = sessions
         self._modern = modern
-        self._max_message = max_message
+        self._limits = sessions.limits
         self._tickets: dict[str, Ticket] = {}
         self._answering: set[asyncio.Task[None]] = set()
 
@@ -40,8 +42,7 @@ class StdioEndpoint:
         reader = await self._reader(source or sys.stdin.buffer)
         writer = asyncio.ensure_future(self._write(sink or sys.stdout.buffer))
         try:
-            while line := await self._line(reader):
-                self._take(line)
+            await self._read(reader)
             await self._finish()
         finally:
             self._session.general.close()
@@ -57,19 +58,21 @@ class StdioEndpoint:
             ticket.cancel()
 
     async def _reader(self, source: BinaryIO) -> asyncio.StreamReader:
-        reader = asyncio.StreamReader(limit=self._max_message)
+        reader = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), source)
         return reader
 
-    async def _line(self, reader: asyncio.StreamReader) -> bytes:
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        """Take lines until the end; a client that does not take its answers is not read from meanwhile."""
         try:
-            return await reader.readline()
-        except ValueError:
-            logger.error(
-                "a line has more than %d bytes (limits.max_message_bytes); ending", self._max_message
-            )
-            return b""
+            async for line in read_lines(lambda: reader.read(_CHUNK), self._limits.max_message_bytes):
+                await self._session.general.room()
+                self._take(line)
+        except LineTooLong as error:
+            logger.error("%s (limits.max_message_bytes); ending", error)
+            text = f"{error}; the limit is limits.max_message_bytes"
+            self._session.general.put(jsonrpc.error(None, jsonrpc.INVALID_REQUEST, text))
 
     async def _write(self, sink: BinaryIO) -> None:
         async for item in self._session.general.read():
@@ -78,11 +81,9 @@ class StdioEndpoint:
                 await asyncio.to_thread(_write_line, sink, item.data)
 
     def _take(self, line: bytes) -> None:
-        if not line.strip():
-            return
         outbox = self._session.general
         try:
-            message: Any = jsonrpc.decode(line)
+            message: Any = jsonrpc.decode(line, self._limits.max_nesting)
         except jsonrpc.Undecodable as error:
             outbox.put(jsonrpc.error(None, jsonrpc.PARSE_ERROR, str(error)))
             return

@@ -185,9 +185,9 @@ class Catalog:
             capabilities["resources"] = {"subscribe": offered("resources", "subscribe"), "listChanged": True}
         capabilities |= {name: {} for name in ("completions", "logging") if offered(name)}
         instructions = [
-            f"# {unit.name}\n\n{hello.instructions}"
+            f"# {unit.name}\n\n{unit.instructions}"
             for unit in self._units.values()
-            if unit.up and (hello := unit.supervisor.hello) is not None and hello.instructions
+            if unit.up and unit.instructions
         ]
         return Greeting(capabilities, "\n\n".join(instructions) or None)
 

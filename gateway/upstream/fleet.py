@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from gateway.calls.model import Call, Caller, CallOutcome, Identity, Json, Profile, Scope
-from gateway.config.resolved import ServerConfig
+from gateway.config.resolved import Limits, ServerConfig
 from gateway.errors import QuestionRefused, UnknownTarget
 from gateway.policy.model import KINDS, Kind, Policy
 from gateway.upstream.catalog import Catalog
@@ -54,6 +54,7 @@ class Fleet:
         rng: random.Random | None = None,
         listing_wait: float = LISTING_WAIT,
         start_grace: float = START_GRACE,
+        limits: Limits | None = None,
     ) -> None:
         clock = clock or SystemClock()
         by_name = {server.name: server for server in servers}
@@ -74,6 +75,7 @@ class Fleet:
                 clock=clock,
                 rng=rng or random.Random(),
                 listing_wait=listing_wait,
+                limits=limits,
             )
 
     def __repr__(self) -> str:

@@ -7,11 +7,12 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, cast
+from typing import Final, Literal
 
 from gateway.calls.model import Caller, Json, Profile
 from gateway.errors import BackchannelError, PeerError
 from gateway.upstream.clock import Clock, all_done
+from gateway.upstream.paging import ListingBounds, read_all
 from gateway.upstream.port import Connection, Listing
 from gateway.wire.jsonrpc import METHOD_NOT_FOUND
 
@@ -28,12 +29,6 @@ _METHODS: Final[Mapping[Part, tuple[str, str, str]]] = {
     "resources": ("resources", "resources/list", "resources"),
     "templates": ("resources", "resources/templates/list", "resourceTemplates"),
 }
-
-MAX_PAGES: Final = 500
-"""Pages read of one list; a server that has more is cut off with a warning."""
-
-MAX_ENTRIES: Final = 50_000
-"""Entries kept of one list."""
 
 Lend = Callable[[Profile, Caller | None], AbstractAsyncContextManager[Connection]]
 """Lends a connection that was dialed with a profile, on behalf of a caller if need be."""
@@ -65,6 +60,7 @@ class Listings:
         touch: called whenever what `known` returns may have changed.
         on_change: told which parts are now different from what callers were shown.
         timeout: seconds that one fetch may take.
+        bounds: how much of one list is read.
         wait: seconds that a caller waits for one fetch, before what was known (or nothing) is used.
     """
 
@@ -78,6 +74,7 @@ class Listings:
         *,
         timeout: float,
         wait: float,
+        bounds: ListingBounds | None = None,
     ) -> None:
         self._server = server
         self._lend = lend
@@ -86,6 +83,7 @@ class Listings:
         self._on_change = on_change
         self._timeout = timeout
         self._wait = wait
+        self._bounds = bounds or ListingBounds()
         self._records: dict[Profile, _Record] = {}
         self._seen_since_news: set[Part] = set()
 
@@ -194,7 +192,7 @@ class Listings:
         ttl: float | None = None
         if capability in connection.hello.capabilities:
             try:
-                entries, ttl = await read_all(connection, method, member)
+                entries, ttl = await read_all(connection, method, member, self._bounds)
             except PeerError as error:
                 if error.code != METHOD_NOT_FOUND:
                     logger.warning("server '%s' answered %s with an error: %s", self._server, method, error)
@@ -218,47 +216,6 @@ class Listings:
         news = changed if behind else changed - announced if before is not None else set[Part]()
         if news:
             self._on_change(news)
-
-
-async def read_all(connection: Connection, method: str, member: str) -> tuple[tuple[Json, ...], float | None]:
-    """Read every page of a list; return its entries and the shortest time to live in seconds, if any.
-
-    Entries that are not objects are dropped. Bounded, and safe against cursors that go round.
-
-    Raises:
-        PeerError, ConnectionLost: as for any request.
-    """
-    entries: list[Json] = []
-    cursors: set[str] = set()
-    params: Json = {}
-    ttl: float | None = None
-    for _ in range(MAX_PAGES):
-        page = await connection.call(method, dict(params))
-        if not isinstance(page, dict) or not isinstance(page.get(member), list):
-            raise PeerError(-32603, f"the result has no list '{member}'")
-        entries += [
-            cast("Json", entry) for entry in cast("list[Any]", page[member]) if isinstance(entry, dict)
-        ]
-        ttl = _shortest(ttl, page.get("ttlMs"))
-        cursor = page.get("nextCursor")
-        if not isinstance(cursor, str):
-            return tuple(entries), ttl
-        if cursor in cursors or len(entries) >= MAX_ENTRIES:
-            break
-        cursors.add(cursor)
-        params = {"cursor": cursor}
-    logger.warning(
-        "server '%s': %s does not end; the first %d entries are used", connection.server, method, len(entries)
-    )
-    return tuple(entries[:MAX_ENTRIES]), ttl
-
-
-def _shortest(ttl: float | None, value: object) -> float | None:
-    """Fold one page's `ttlMs` in; a negative one counts as 0 (2026-07-28, server/utilities/caching)."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return ttl
-    seconds = max(0.0, value / 1000)
-    return seconds if ttl is None else min(ttl, seconds)
 
 
 def _entries(listing: Listing | None, part: Part) -> tuple[Json, ...]:

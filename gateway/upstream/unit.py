@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gateway.calls.elicitations import COMPLETE
 from gateway.calls.model import Call, Caller, CallOutcome, Identity, Json, Profile, Scope
-from gateway.config.resolved import ServerConfig
+from gateway.config.resolved import Limits, ServerConfig
 from gateway.errors import ConnectionLost, ServerUnavailable
 from gateway.upstream.clock import Clock
 from gateway.upstream.events import (
@@ -27,6 +27,7 @@ from gateway.upstream.following import Following
 from gateway.upstream.lane import Lane, Running
 from gateway.upstream.lanes import Want
 from gateway.upstream.listings import Listings, Part
+from gateway.upstream.paging import ListingBounds
 from gateway.upstream.pool import Pool
 from gateway.upstream.port import Asked, Connection, Dialer, Era, Listing
 from gateway.upstream.profiles import LaneKey, Profiles
@@ -79,15 +80,26 @@ class Unit:
         clock: Clock,
         rng: random.Random,
         listing_wait: float,
+        limits: Limits | None = None,
     ) -> None:
         self.config = config
+        self.instructions = ""
         self.name = config.name
         self.profiles = profiles
         self.base = profiles.base(config.name)
         self.settled = asyncio.Event()
         self.pool = Pool(config, dialer, self, clock)
+        self._limits = limits = limits or Limits()
+        bounds = ListingBounds(limits.max_listing_pages, limits.max_listing_entries, limits.max_message_bytes)
         self.listings = Listings(
-            config.name, self.lend, clock, touch, self._relisted, timeout=config.timeout, wait=listing_wait
+            config.name,
+            self.lend,
+            clock,
+            touch,
+            self._relisted,
+            timeout=config.timeout,
+            wait=listing_wait,
+            bounds=bounds,
         )
         self.supervisor = Supervisor(config.name, self._connect, self, clock, rng)
         self.following = Following(config.name, self._borrow, self.pin, self.spawn, config.timeout)
@@ -287,6 +299,7 @@ class Unit:
     def came_up(self) -> None:
         """Take word from the supervisor: list anew, and tell clients that there is more to see."""
         self.listings.renew()
+        self.instructions = self._instructions()
         self._shown = self._offered()
         self._changed(self._shown)
         self.spawn(self._list())
@@ -316,6 +329,19 @@ class Unit:
             await self.listings.refresh(self.base, None)
         finally:
             self.settled.set()
+
+    def _instructions(self) -> str:
+        """Return what the server tells clients' models, which each of them gets: within bounds."""
+        hello, limit = self.supervisor.hello, self._limits.max_instructions
+        text = (hello.instructions or "") if hello is not None else ""
+        if len(text) > limit:
+            logger.warning(
+                "the instructions of server '%s' are cut after %d of %d characters (limits.max_instructions)",
+                self.name,
+                limit,
+                len(text),
+            )
+        return text[:limit]
 
     def _offered(self) -> frozenset[ListKind]:
         hello = self.supervisor.hello

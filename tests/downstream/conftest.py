@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 
 from gateway.config.resolved import ApiKey, Http, Limits
+from gateway.downstream.connections import bounded_protocol
 from tests.support.front import Front, build_front
 from tests.support.listening import free_port_socket
 
@@ -27,7 +28,13 @@ async def start_front() -> AsyncIterator[StartFront]:
         listener = free_port_socket()
         front.base = f"http://127.0.0.1:{listener.getsockname()[1]}"
         server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+            uvicorn.Config(
+                app,
+                log_config=None,
+                lifespan="off",
+                http=bounded_protocol(limits),
+                timeout_graceful_shutdown=2,
+            )
         )
         running.append((server, asyncio.create_task(server.serve(sockets=[listener])), front))
         # The socket listens already: a client that comes before uvicorn accepts waits in its backlog.

@@ -147,13 +147,13 @@ def build_front(limits: Limits, http: Http, keys: tuple[ApiKey, ...]) -> tuple[F
     retries = Retries(methods, Sealer([]), Parking(ParkingLimits(), len))
     modern = ModernServer(methods, in_flight, retries, listeners)
     guard = Guard(Origins(http), ApiKeys(keys))
-    sse = SseEndpoint(guard, sessions, http.keepalive_seconds, limits.max_body_bytes)
+    sse = SseEndpoint(guard, sessions, http.keepalive_seconds)
     routes = {
         "/mcp": Endpoint(
             guard,
             HandshakeEndpoint(sessions, http.keepalive_seconds),
-            ModernEndpoint(modern, http.keepalive_seconds),
-            limits.max_body_bytes,
+            ModernEndpoint(modern, http.keepalive_seconds, limits),
+            limits,
         ),
         "/sse": sse.open,
         "/messages": sse.post,

@@ -15,6 +15,7 @@ from ruamel.yaml import YAML
 
 from gateway.app import Gateway
 from gateway.config.loader import load
+from gateway.downstream.connections import bounded_protocol
 from tests.support.listening import free_port_socket
 
 
@@ -54,7 +55,13 @@ async def running_gateway(
     gateway = Gateway(load(path, environ or {}, dotenv_folders=()))
     listener = free_port_socket()
     server = uvicorn.Server(
-        uvicorn.Config(gateway.app, log_config=None, lifespan="on", timeout_graceful_shutdown=3)
+        uvicorn.Config(
+            gateway.app,
+            log_config=None,
+            lifespan="on",
+            http=bounded_protocol(gateway.config.limits),
+            timeout_graceful_shutdown=3,
+        )
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:

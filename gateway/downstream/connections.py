@@ -1,0 +1,193 @@
+"""What one TCP connection of a client may cost: the HTTP server's protocol, with bounds it lacks.
+
+uvicorn bounds neither a request's head, nor the time a request takes to arrive, nor how long a
+client may refuse to take its response. Bodies are bounded where they are read
+(`gateway.downstream.exchange.read_body`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from gateway.config.resolved import Limits
+from gateway.wire import jsonrpc
+
+_AFTER_THE_APP: Final = 2.0
+"""Seconds the application has to answer 408 itself once the time for a body is over."""
+_LINGER: Final = 1.0
+"""Seconds for which what comes after a refusal is dropped before the connection closes."""
+_OVERHEAD: Final = 8
+"""How many times the limit on a body its framing may come to: chunks of one byte take six."""
+_PHRASES: Final = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    431: b"Request Header Fields Too Large",
+    503: b"Service Unavailable",
+}
+
+
+class _Refused(Exception):
+    """Ends the parsing of a request; the parser's caller turns it into the response."""
+
+
+def bounded_protocol(limits: Limits) -> type[asyncio.Protocol]:
+    """Return the protocol class that uvicorn is to use (`http=`)."""
+
+    class Bounded(BoundedProtocol):
+        bounds = limits
+
+    return Bounded
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, which refuses or disconnects a client that goes beyond `bounds`."""
+
+    bounds = Limits()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._headers = 0
+        self._head_size = 0
+        self._received = 0
+        self._begun = False
+        self._refused = False
+        self._refusal: tuple[int, str] | None = None
+        self._arrival: asyncio.TimerHandle | None = None
+        self._stall: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Take a connection, or refuse it where there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self.bounds.max_connections:
+            most = self.bounds.max_connections
+            self._refuse(503, f"{most} connections are open (limits.max_connections); try later")
+            return
+        self._expect(self.bounds.request_timeout_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection's timers."""
+        self._expect(None)
+        self._watch(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; a head or a framing without end is refused before it is complete."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._begun = False
+        super().data_received(data)
+        if not self._begun:
+            # All of this chunk belongs to a request that an earlier one began.
+            self._received += len(data)
+        if self._in_head and self._received > self.bounds.max_header_bytes:
+            self._refuse(431, _head_too_large(self.bounds))
+        elif self._received > self.bounds.max_body_bytes * _OVERHEAD + self.bounds.max_header_bytes:
+            self._refuse(400, "the framing of the body has no end; see limits.max_body_bytes")
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what is wrong with a request that could not be parsed."""
+        self._refuse(*(self._refusal or (400, msg)))
+
+    def on_message_begin(self) -> None:
+        """Begin to count a request."""
+        super().on_message_begin()
+        self._begun = self._in_head = True
+        self._headers = self._head_size = self._received = 0
+        self._expect(self.bounds.request_timeout_seconds)
+
+    def on_url(self, url: bytes) -> None:
+        """Count the address."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count one header field, or one trailer."""
+        self._headers += 1
+        self._count(len(name) + len(value))
+        if self._headers > self.bounds.max_headers:
+            most = self.bounds.max_headers
+            self._refusal = (431, f"a request may have {most} header fields (limits.max_headers)")
+            raise _Refused
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Hand the request to the application, whose own clock runs for the body."""
+        self._in_head = False
+        self._expect(self.bounds.request_timeout_seconds + _AFTER_THE_APP)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Stop the clock: the request is here."""
+        self._expect(None)
+        self._received = 0
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """Begin to watch whether the client takes anything."""
+        super().pause_writing()
+        self._watch(self.transport.get_write_buffer_size())
+
+    def resume_writing(self) -> None:
+        """Stop watching."""
+        self._watch(None)
+        super().resume_writing()
+
+    def _count(self, size: int) -> None:
+        self._head_size += size
+        if self._head_size > self.bounds.max_header_bytes:
+            self._refusal = (431, _head_too_large(self.bounds))
+            raise _Refused
+
+    def _expect(self, seconds: float | None) -> None:
+        if self._arrival is not None:
+            self._arrival.cancel()
+        self._arrival = None if seconds is None else self.loop.call_later(seconds, self._too_slow)
+
+    def _too_slow(self) -> None:
+        if self._in_head:
+            seconds = self.bounds.request_timeout_seconds
+            self._refuse(408, f"no request within {seconds:g} s (limits.request_timeout_seconds)")
+        else:
+            self.transport.abort()
+
+    def _watch(self, waiting: int | None) -> None:
+        if self._stall is not None:
+            self._stall.cancel()
+        self._stall = None
+        if waiting is not None:
+            self._stall = self.loop.call_later(self.bounds.stalled_seconds, self._look, waiting)
+
+    def _look(self, before: int) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        if waiting >= before:
+            self.transport.abort()
+        else:
+            self._watch(waiting)
+
+    def _refuse(self, status: int, text: str) -> None:
+        """Answer in the gateway's own words and close; in the middle of a response just close.
+
+        What the client still sends is read and dropped for a moment: closing at once would make its
+        system throw the answer away.
+        """
+        self._expect(None)
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and cycle.response_started and not cycle.response_complete:
+            self.transport.close()
+            return
+        body = jsonrpc.encode(jsonrpc.error(None, jsonrpc.INVALID_REQUEST, text))
+        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\n" % (status, _PHRASES[status])
+        self.transport.write(head + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
+        self.transport.write_eof()
+        self._arrival = self.loop.call_later(_LINGER, self.transport.close)
+
+
+def _head_too_large(limits: Limits) -> str:
+    return f"the request's head has more than {limits.max_header_bytes} bytes (limits.max_header_bytes)"
