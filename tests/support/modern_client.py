@@ -103,6 +103,7 @@ class ModernClient:
 
     http: httpx2.AsyncClient
     capabilities: Json = field(default_factory=lambda: EVERYTHING)
+    name: str = "bare"
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     def tool(self, name: str, **arguments: Any) -> Asking:
@@ -113,7 +114,7 @@ class ModernClient:
         """Send one request and return its response with everything that came before it."""
         envelope = {
             META + "protocolVersion": VERSION,
-            META + "clientInfo": {"name": "bare", "version": "1"},
+            META + "clientInfo": {"name": self.name, "version": "1"},
             META + "clientCapabilities": self.capabilities,
         }
         level = meta.pop("level", None)
@@ -139,10 +140,10 @@ class ModernClient:
 
 @asynccontextmanager
 async def modern_client(
-    base: str, capabilities: Json | None = None, key: str | None = None
+    base: str, capabilities: Json | None = None, key: str | None = None, name: str = "bare"
 ) -> AsyncIterator[ModernClient]:
     """Connect to a gateway's base address, with an API key if given."""
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
     async with httpx2.AsyncClient(base_url=base, headers=headers, timeout=60, limits=limits) as http:
-        yield ModernClient(http, EVERYTHING if capabilities is None else capabilities)
+        yield ModernClient(http, EVERYTHING if capabilities is None else capabilities, name)

@@ -37,12 +37,12 @@ async def http(front: Front, **headers: str) -> AsyncIterator[httpx2.AsyncClient
 
 
 async def initialize(
-    client: httpx2.AsyncClient, capabilities: dict[str, Any] | None = None
+    client: httpx2.AsyncClient, capabilities: dict[str, Any] | None = None, name: str = "raw"
 ) -> dict[str, str]:
     params = {
         "protocolVersion": "2025-11-25",
         "capabilities": capabilities or {},
-        "clientInfo": {"name": "raw", "version": "1"},
+        "clientInfo": {"name": name, "version": "1"},
     }
     response = await client.post(
         "/mcp", json={"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params}
