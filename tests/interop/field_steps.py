@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tests.interop.clients import Step
-from tests.support.clients import sampled
+from tests.support.clients import Mode, sampled
 
 Json = dict[str, Any]
 
@@ -56,6 +56,15 @@ ASKING: Mapping[str, list[Json]] = {
 }
 """The tools that it shows only to a client that can be asked."""
 
+ASKING_MODERN: Mapping[str, list[Json]] = {
+    **{name: ASKING[name] for name in ("trigger-elicitation-request", "trigger-sampling-request")},
+    "trigger-url-elicitation": ASKING["trigger-url-elicitation"][:1],
+}
+"""Those of them that a client of 2026-07-28 sees, which has no session for a server to keep its roots in.
+
+The error -32042 is a question to this client, so that the call that ends in it has no direct counterpart.
+"""
+
 TIME: Mapping[str, list[Json]] = {
     "get_current_time": [{"timezone": "Europe/Paris"}, {"timezone": "Mars/Olympus"}],
     "convert_time": [
@@ -80,14 +89,14 @@ GIT: Mapping[str, list[Json]] = {
 }
 
 
-def tools_of(server: str, *, asking: bool) -> Mapping[str, list[Json]]:
+def tools_of(server: str, client: Mode) -> Mapping[str, list[Json]]:
     """Return a server's tools in the order they are called, each with the arguments of its calls."""
     if server in ("everything", "web"):
-        return {**EVERYTHING, **ASKING} if asking else EVERYTHING
+        return {**EVERYTHING, **(ASKING if client == "handshake" else ASKING_MODERN)}
     return TIME if server == "time" else GIT
 
 
-def steps_of(server: str, prefix: str, repository: str, *, asking: bool) -> list[Step]:
+def steps_of(server: str, prefix: str, repository: str, client: Mode) -> list[Step]:
     """Return the calls of every tool of a server, whose names have the prefix."""
     more = {"repo_path": repository} if server == "git" else {}
     return [
@@ -96,7 +105,7 @@ def steps_of(server: str, prefix: str, repository: str, *, asking: bool) -> list
             {"name": prefix + name, "arguments": {**more, **arguments}},
             progress=name == "trigger-long-running-operation",
         )
-        for name, calls in tools_of(server, asking=asking).items()
+        for name, calls in tools_of(server, client).items()
         for arguments in calls
     ]
 

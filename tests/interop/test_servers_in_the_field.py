@@ -66,9 +66,10 @@ async def test_the_model_in_the_process_answers_their_sampling(running: Running,
     assert (decision["server"], decision["source"]) == ("everything", "llm")
 
 
-async def test_the_client_answers_their_elicitation(running: Running) -> None:
+@pytest.mark.parametrize("mode", ["handshake", "modern"])
+async def test_the_client_answers_their_elicitation(running: Running, mode: Mode) -> None:
     person = Person(elicitation=accepted(name="Ada", check=True))
-    async with connect(running.url, person) as client:
+    async with connect(running.url, person, mode) as client:
         await client.list_tools()
         result = await client.call_tool(FORM, {})
     shown = " ".join(content.text for content in result.content if content.type == "text")
@@ -78,15 +79,9 @@ async def test_the_client_answers_their_elicitation(running: Running) -> None:
     assert "firstLine" in form["requestedSchema"]["properties"]
 
 
-@pytest.mark.parametrize(
-    ("mode", "elicitation"),
-    [("handshake", None), ("modern", DECLINED)],
-    ids=["handshake, without forms", "modern, for whom the call would have to be parked"],
-)
-async def test_who_cannot_be_asked_is_not_shown_a_tool_that_would_ask(
-    running: Running, mode: Mode, elicitation: Any
-) -> None:
-    async with connect(running.url, Person(elicitation=elicitation), mode) as client:
+@pytest.mark.parametrize("mode", ["handshake", "modern"])
+async def test_who_cannot_be_asked_is_not_shown_a_tool_that_would_ask(running: Running, mode: Mode) -> None:
+    async with connect(running.url, Person(), mode) as client:
         names = {tool.name for tool in (await client.list_tools()).tools}
     assert SAMPLE in names
     assert FORM not in names
