@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
+import shlex
+import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -79,12 +82,18 @@ async def _demo(at: Listening, script: Path, config: GatewayConfig) -> bool:
         print(f"gateway  {url}, policy of {config.file}")
         print("client   can show its user a form, and has no language model\n")
         scenes = [await _Scene(gateway, url, script, era, config).play() for era in _TITLES]
+    program = _program()
     print("Try it yourself:\n")
-    print("  backchannel serve")
+    print(f"  {program} serve")
     print("  claude mcp add --transport http backchannel http://127.0.0.1:8080/mcp")
     print("  curl http://127.0.0.1:8080/api/decisions")
-    print(f"  backchannel explain --server {_SERVER} --tool {_TOOLS['sampling']}")
+    print(f"  {program} explain --server {_SERVER} --tool {_TOOLS['sampling']}")
     return all(scenes)
+
+
+def _program() -> str:
+    """Return how this program is called from here: by its name only where the shell would find it."""
+    return "backchannel" if shutil.which("backchannel") else shlex.quote(os.path.relpath(sys.argv[0]))
 
 
 class _Scene:

@@ -53,7 +53,7 @@ def doctor(config: ConfigOption = DEFAULT_CONFIG) -> None:
 async def _examine(gateway: Gateway) -> bool:
     from rich.console import Console
 
-    from gateway.cli.meaning import NOT_ASKABLE
+    from gateway.cli.meaning import PARKED
 
     console = Console(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -66,7 +66,7 @@ async def _examine(gateway: Gateway) -> bool:
     for table in (_servers(servers), _providers(probes), _clients(gateway, servers)):
         console.print(table)
     if any(server.era == "handshake" for server in servers):
-        console.print(f"{NOT_ASKABLE}\n", soft_wrap=True)
+        console.print(f"{PARKED}\n", soft_wrap=True)
     places = {server.name: server.source for server in gateway.config.servers}
     return _diagnose(console, servers, places, probes, notes)
 

@@ -53,7 +53,8 @@ def _circumstances(config: GatewayConfig, server: ServerConfig, route: Route) ->
         bits = ", ".join(declared(config, server.name, kind, able=able)) or "nothing"
         yield f"  declared to {server.name} for a client {client}: {bits}"
     if server.era != "modern":
-        yield f"  if {server.name} is of the handshake era, a 2026-07-28 client counts as one without"
+        yield f"  if {server.name} is of the handshake era, a 2026-07-28 client's call waits for it there,"
+        yield "  on a connection of its own, until the client calls again with the answer"
 
 
 def _kinds(kind: str | None) -> Sequence[Kind]:

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from gateway.upstream.port import Era
 
 _EVERYTHING: Profile = frozenset(get_args(Capability))
-NOT_ASKABLE = (
-    "* for a server of the handshake era a 2026-07-28 client cannot be asked: it counts as one without"
-)
+PARKED = "* a 2026-07-28 client answers by calling again; until then its call holds a connection of its own"
 """The footnote of what `need` marks with ``*``."""
 
 
@@ -55,7 +53,7 @@ def answerers(config: GatewayConfig, facts: Facts) -> tuple[LegName, ...]:
 
 
 def need(config: GatewayConfig, server: str, capability: Capability, era: Era | None) -> str:
-    """Say what a client's capability is for, with this server; `NOT_ASKABLE` explains a ``*``."""
+    """Say what a client's capability is for, with this server; `PARKED` explains a ``*``."""
     asked_at_once = " *" if era == "handshake" else ""
     if capability == "roots":
         return f"only the client answers; without it the server sees no roots{asked_at_once}"

@@ -85,7 +85,8 @@ def read(path: Path) -> Document | Problem:
         return Problem(file, "", f"is not UTF-8 text: {error.reason}", "save the file as UTF-8")
     except OSError as error:
         reason = error.strerror or str(error)
-        return Problem(file, "", f"cannot be read: {reason}", "create the file or correct its name")
+        fix = "create the file, or correct its name (--config, or the file that names it)"
+        return Problem(file, "", f"cannot be read: {reason}", fix)
     if path.suffix.lower() in _JSON_SUFFIXES:
         return _parse_json(file, text)
     return _parse_yaml(file, text)

@@ -51,7 +51,7 @@ async def test_the_doctor_says_what_a_clients_capabilities_mean_and_what_is_odd(
     }.items():
         (line,) = [line for line in ended.out.splitlines() if f" {capability} " in line and "client" in line]
         assert meaning in line
-    assert "* for a server of the handshake era a 2026-07-28 client cannot be asked" in ended.out
+    assert "* a 2026-07-28 client answers by calling again" in ended.out
     assert "no tool is called 'ask__ech', so this entry has no effect; did you mean 'ask__echo'?" in ended.out
     assert "nothing is broken, 1 thing to look at above" in ended.out
 

@@ -66,7 +66,7 @@ async def test_limits_are_told_with_their_own_places_and_what_the_server_is_told
     assert "with all of sampling: sampling, sampling.context, sampling.tools" in sampling
     assert "client leg             45 s   gateway.yaml:13 elicitation.default_timeout_seconds" in elicitation
     assert "with all of elicitation: elicitation.form, elicitation.url" in elicitation
-    assert "if files is of the handshake era, a 2026-07-28 client counts as one without" in elicitation
+    assert "if files is of the handshake era, a 2026-07-28 client's call waits for it" in elicitation
 
 
 async def test_a_kind_that_is_turned_off_is_told_with_the_setting(tmp_path: Path) -> None:
