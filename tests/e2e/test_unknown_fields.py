@@ -20,7 +20,7 @@ from tests.support.gateway import Running, running_gateway
 from tests.support.processes import stop
 from tests.support.raw import strangeness
 from tests.support.raw.peers import KINDS, raw_server
-from tests.support.raw.strangeness import META, NOTIFICATIONS, X, answers, uri_of
+from tests.support.raw.strangeness import CAPABILITIES, META, NOTIFICATIONS, X, answers, uri_of
 from tests.support.raw_http import ENVELOPE, EventStream, exchange, http, initialize, modern
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -208,6 +208,15 @@ def check_over(kind: str, told: list[Json]) -> None:
         assert differences({**want, **token}, heard) == "", method
     want = expected("tools/call", answers(kind)["tools/call"], client="handshake", server=_era(kind))
     assert differences(want, received(response["result"])) == ""
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_servers_say_of_an_extension_is_told_to_clients(gateway: Running, mode: Mode) -> None:
+    message = request("initialize", **INITIALIZE) if mode == "handshake" else request("server/discover")
+    async with http(gateway) as client:
+        first: Json = {"json": message} if mode == "handshake" else modern(message)
+        told = (await client.post("/mcp", **first)).json()["result"]["capabilities"]
+    assert differences(CAPABILITIES["extensions"], told["extensions"]) == ""
 
 
 async def test_clients_over_http_and_sse_receive_the_same(gateway: Running) -> None:

@@ -8,7 +8,7 @@ Json = dict[str, Any]
 
 X: Json = {
     "text": 'ünïcödé 🦆 \u2028 "',
-    "numbers": [0, -1, 1.0, 1.5e-7, 2**53 + 1, 2**63],
+    "numbers": [0, -1, 1.0, 1.5e-7, 2**53 + 1, 2**63, 10**30],
     "nothing": None,
     "deep": [[{"deeper": [True, {}, []]}]],
 }
