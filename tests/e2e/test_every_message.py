@@ -263,6 +263,23 @@ async def test_a_servers_news_reach_its_caller_but_for_those_of_tasks(gateway, s
     assert told == ([] if method == "notifications/tasks/status" else passed)
 
 
+async def test_what_a_server_logs_after_a_call_goes_to_the_session_whose_connection_it_is(gateway) -> None:
+    changed = notification("notifications/roots/list_changed")
+    first, second = session(gateway, roots={}), session(gateway, roots={})
+    async with first as (client, ann), second as (_, bob), AsyncExitStack() as stack:
+        streams = {}
+        for name, headers in (("ann", ann), ("bob", bob)):
+            line = {"level": "info", "data": name}
+            telling = call("pipe__announce", method="notifications/message", params=line, later=True)
+            assert len(await exchange(client, {"json": telling, "headers": headers})) == 1
+            opened = await stack.enter_async_context(client.stream("GET", "/mcp", headers=headers))
+            streams[name] = EventStream(opened)
+        for name, headers in (("ann", ann), ("bob", bob)):
+            await client.post("/mcp", json=changed, headers=headers)
+            said = await streams[name].message()
+            assert said == notification("notifications/message", level="info", data=name)
+
+
 @pytest.mark.parametrize("server", ["pipe", "now"])
 async def test_a_servers_progress_token_stays_here_when_its_question_goes_on(gateway, server) -> None:
     meta = {"progressToken": "the server's", "x-unknown": 1}

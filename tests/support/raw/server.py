@@ -43,6 +43,7 @@ class Server:
         self.last = 0
         self.arrived = asyncio.Event()
         self.changed = asyncio.Condition()
+        self.later: Any = None
 
     async def note(self, message: Json) -> None:
         async with self.changed:
@@ -57,6 +58,9 @@ class Server:
                 task.cancel()
         elif message["method"] == "notifications/arrived":
             self.arrived.set()
+        later, self.later = self.later, None
+        if later is not None:
+            await later()
         await self.note(message)
 
     async def ask(self, send: Send, method: str, params: Json | None) -> Json:

@@ -148,12 +148,16 @@ async def arrive(server: Server, message: Json, arguments: Json, related: Send, 
 
 
 async def announce(server: Server, message: Json, arguments: Json, related: Send, unrelated: Send) -> Json:
-    """Tell of something: on the call's own stream if `arguments.related`, else as news of no call."""
+    """Tell of something: on the call's own stream if `arguments.related`, else as news of no call.
+
+    With `arguments.later` it is told when the client's next notification comes.
+    """
     change = notification(arguments["method"], **arguments.get("params", {}))
     if arguments.get("related"):
         await related(change)
-        return {"content": []}
-    if MODERN:
+    elif arguments.get("later"):
+        server.later = lambda: unrelated(change)
+    elif MODERN:
         for send in list(server.listeners.values()):
             await send(change)
     else:
