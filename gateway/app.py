@@ -29,7 +29,7 @@ from gateway.downstream.session import Session, SessionCaller
 from gateway.downstream.sessions import Sessions
 from gateway.downstream.sse import MESSAGES_PATH, SseEndpoint
 from gateway.downstream.stdio import StdioEndpoint
-from gateway.downstream.subscriptions import Subscriptions
+from gateway.downstream.subscriptions import LIST_CHANGED, Subscriptions
 from gateway.downstream.work import InFlight
 from gateway.errors import ConfigurationError, ProviderError, QuestionRefused, ServerUnavailable
 from gateway.llm.chain import Chain
@@ -127,6 +127,7 @@ class Gateway:
         finally:
             forget()
             await self.fleet.aclose()
+            await self.broker.aclose()
             for llm in self.llms.values():
                 await llm.aclose()
 
@@ -244,7 +245,9 @@ class Gateway:
         self.fleet.forget(session.identity)
 
     def _fleet_changed(self, event: FleetEvent) -> None:
-        if isinstance(event, ListChanged):
+        if isinstance(event, ListChanged) and event.identity is not None:
+            self._tell_session(event.identity, LIST_CHANGED[event.kind], {})
+        elif isinstance(event, ListChanged):
             self._subscriptions.list_changed(event.kind)
         elif isinstance(event, ElicitationCompleted):
             self._elicitations.completed(event.server, event.params)

@@ -16,11 +16,11 @@ import structlog
 from gateway import codes
 from gateway.answers import deferred, stamp
 from gateway.answers.bounds import BrokerLimits, Gate
-from gateway.answers.legs import RecordedLegs
+from gateway.answers.combine import of_note
+from gateway.answers.legs import Parties, RecordedLegs, answered_leg
 from gateway.answers.model import (
     KIND_OF,
     Answer,
-    Answerer,
     Decision,
     DecisionOutcome,
     Deferred,
@@ -28,7 +28,6 @@ from gateway.answers.model import (
     Leg,
     LegEnded,
     Recorder,
-    SourceName,
 )
 from gateway.answers.roots import list_roots
 from gateway.answers.strategies.registry import STRATEGIES
@@ -64,14 +63,14 @@ class Broker:
     def __init__(
         self,
         policy: Policy,
-        answerers: Mapping[SourceName, Answerer],
+        parties: Parties,
         limits: BrokerLimits,
         log: Recorder,
         *,
         node: str = "backchannel",
     ) -> None:
         self._policy = policy
-        self._answerers = answerers
+        self._parties = parties
         self._limits = limits
         self._recorder = log
         self._node = node
@@ -103,14 +102,42 @@ class Broker:
             decision.seconds = time.monotonic() - began
             self._recorder.record(decision)
 
-    def settle(self, call: Call, note: Mapping[str, Any], answer: Json) -> Json:
-        """Record the answer that a client's retry brought to a deferred question, and return it stamped."""
+    async def settle(self, call: Call, note: Mapping[str, Any], answer: Json) -> Json:
+        """Record the answer that a client's retry brought to a deferred question.
+
+        Returns what the server gets: that answer, the LLM's if it won the race meanwhile, or
+        both combined.
+        """
         if not note:
             return answer
         decision = _open(InputRequest(call.server, note["method"], {}, call))
         settled = deferred.settle(decision, note, answer)
+        chosen = await self._chosen(call, note, Answer("client", answer), decision) if settled else None
+        if chosen is not None:
+            decision.source = chosen.source
         self._recorder.record(decision)
-        return self._stamped(Answer("client", answer), decision) if settled else answer
+        return answer if chosen is None else self._stamped(chosen, decision)
+
+    async def aclose(self) -> None:
+        """End the LLM legs that still race for clients' retries."""
+        await self._parties.racing.aclose()
+
+    async def _chosen(
+        self, call: Call, note: Mapping[str, Any], theirs: Answer, decision: Decision
+    ) -> Answer:
+        """Weigh a client's answer against what the LLM has said meanwhile, or before."""
+        ours = self._parties.racing.finish(note["race"]) if "race" in note else None
+        if ours is not None and decision.kind == "sampling":
+            decision.legs.append(answered_leg(ours, decision.seconds))
+            return ours
+        if "llm" not in note or decision.outcome != "answered":
+            return theirs
+        ours, params = of_note(note["llm"])
+        request = InputRequest(call.server, decision.method, params, call)
+        route = resolve(self._policy, Facts(KIND_OF[decision.method], call.server, call.tool))
+        if isinstance(route, Refusal):
+            return theirs
+        return await self._parties.combiner.combine(request, route, theirs, ours)
 
     async def _bounded(self, request: InputRequest, decision: Decision) -> Json | Deferred:
         decision.outcome = "limited"
@@ -146,14 +173,14 @@ class Broker:
 
     async def _routed(self, request: InputRequest, kind: Kind, decision: Decision) -> Json | Deferred:
         route = self._route(request, kind, decision)
-        legs = RecordedLegs(request, route, self._answerers, decision.legs)
+        legs = RecordedLegs(request, route, self._parties, decision.legs)
         try:
             answer = await STRATEGIES[route.strategy].run(legs)
         except LegEnded as ended:
             return self._without_answer(ended, kind, decision)
         if isinstance(answer, Deferred):
             decision.source, decision.outcome = "client", "deferred"
-            return Deferred(deferred.note_of(decision))
+            return Deferred({**answer.note, **deferred.note_of(decision)})
         decision.source, decision.outcome = answer.source, "answered"
         return self._stamped(answer, decision)
 
@@ -166,12 +193,6 @@ class Broker:
             decision.outcome = "refused"
             raise QuestionRefused(route.reason, codes.told(codes.INVALID_CONFIG))
         decision.strategy, decision.level, decision.path = route.strategy.value, route.level, route.path
-        if route.strategy not in STRATEGIES:
-            decision.outcome = "refused"
-            raise QuestionRefused(
-                f"strategy '{route.strategy.value}' ({route.path}) is not available",
-                codes.told(codes.INVALID_CONFIG),
-            )
         return route
 
     def _without_answer(self, ended: LegEnded, kind: Kind, decision: Decision) -> Json:
@@ -188,6 +209,7 @@ class Broker:
         raise QuestionRejected(ended.reason, data)
 
     def _stamped(self, answer: Answer, decision: Decision) -> Json:
+        decision.combined = answer.combined
         return stamp.stamped(answer.result, decision, node=self._node)
 
 

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from gateway.answers.bounds import BrokerLimits, ServerBounds
 from gateway.answers.broker import Broker
 from gateway.answers.client import ClientAnswerer
+from gateway.answers.combine import Combiner
 from gateway.answers.elicitation_llm import FormFiller
+from gateway.answers.legs import Parties
 from gateway.answers.llm import LlmAnswerer
 from gateway.answers.model import Answerer, Recorder, SourceName
+from gateway.answers.racing import Racing
 from gateway.config.resolved import GatewayConfig
 from gateway.llm.port import Llm
 from gateway.policy.model import Kind
@@ -27,4 +30,5 @@ def build_broker(config: GatewayConfig, llms: Mapping[Kind, Llm], log: Recorder)
         server.name: ServerBounds(server.max_questions, server.max_concurrent_questions)
         for server in config.servers
     }
-    return Broker(config.policy, answerers, BrokerLimits(servers), log)
+    parties = Parties(answerers, Combiner(llms), Racing())
+    return Broker(config.policy, parties, BrokerLimits(servers), log)

@@ -32,17 +32,27 @@ class InputRequest:
     asked: int = 0
 
 
+Origin = Literal["llm", "client", "both"]
+"""Where an answer comes from: one leg, or two that were combined."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One leg's answer: the raw result as it goes to the server, before stamping."""
+    """The raw result as it goes to the server, before stamping.
 
-    source: SourceName
+    `logprob` is the mean natural logarithm of its tokens' probabilities, where the party tells
+    them. `combined` says, in the metadata's words, how it was made of two.
+    """
+
+    source: Origin
     result: Json
     model: str | None = None
     provider: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     attempts: tuple[Json, ...] = ()
+    logprob: float | None = None
+    combined: Json | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +171,7 @@ class Decision:
     trail: list[Json] = field(default_factory=list[Json])
     legs: list[Leg] = field(default_factory=list[Leg])
     source: str | None = None
+    combined: Json | None = None
     outcome: DecisionOutcome = "broken"
     seconds: float = 0.0
     error: str | None = None

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from gateway.answers.model import Decision, Leg, SourceName
 from gateway.policy.model import Outcome, Strategy
+from gateway.policy.outcomes import falls_back
 
 Json = dict[str, Any]
 
@@ -48,9 +49,11 @@ def routing(decision: Decision, *, node: str) -> Json:
         "hybrid_processing_mode": _mode(decision, fell_back=fallen is not None),
         "hybrid_timestamp": decision.at,
         "processing_server": node,
-        "local_processing": decision.source == "llm",
+        "local_processing": decision.source in ("llm", "both"),
         "proxy_attempted": _was_asked(decision, "client"),
     }
+    if decision.combined is not None:
+        stamp |= decision.combined
     if decision.client:
         stamp["original_client_id"] = decision.client
     if fallen is not None:
@@ -65,8 +68,8 @@ def _mode(decision: Decision, *, fell_back: bool) -> str:
 
 def _fallen(decision: Decision) -> Leg | None:
     """Return the leg after whose failure the answer came from the other."""
-    before = [leg for leg in decision.legs if leg.source != decision.source]
-    return before[-1] if before else None
+    failed = [leg for leg in decision.legs if leg.source != decision.source and falls_back(leg.outcome)]
+    return failed[-1] if failed and decision.source != "both" else None
 
 
 def _was_asked(decision: Decision, source: SourceName) -> bool:

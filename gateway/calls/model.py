@@ -18,8 +18,27 @@ Json = dict[str, Any]
 Capability = Literal[
     "sampling", "sampling.tools", "sampling.context", "elicitation.form", "elicitation.url", "roots"
 ]
-Profile = frozenset[Capability]
-"""What a client can be asked: a fixed set of bits, never a client's own text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """Something beyond the protocol that a side named in its capabilities.
+
+    `field` is where, `name` the extension's identifier, `settings` the object that came with it
+    as JSON text with its keys in order.
+    """
+
+    field: Literal["extensions", "experimental"]
+    name: str
+    settings: str = "{}"
+
+
+Profile = frozenset[Capability | Extra]
+"""What a client can be asked: a fixed set of bits, and what it named beyond the protocol.
+
+Of the latter a profile that is declared to a server holds what `gateway.upstream.extensions`
+admits, so that a client's own text cannot make profiles without end.
+"""
 
 
 @dataclass(frozen=True, slots=True)

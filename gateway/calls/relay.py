@@ -69,7 +69,7 @@ class Answers(Protocol):
         """Return the raw answer; raises QuestionError or PeerError when there is none."""
         ...
 
-    def settle(self, call: Call, note: Mapping[str, Any], answer: Json) -> Json:
+    async def settle(self, call: Call, note: Mapping[str, Any], answer: Json) -> Json:
         """Take the answer to a deferred question that a retry brought; return it as the server gets it."""
         ...
 
@@ -132,7 +132,7 @@ class Relay:
         call = Call(method, target.params, caller, target.server, target.exposed, resume)
         if resume is not None:
             call.questions = resume.questions
-            resume = call.resume = self._settled(call, resume)
+            resume = call.resume = await self._settled(call, resume)
         if isinstance(resume, Afresh):
             afresh.accepted(call, resume)
             call.resume = None
@@ -163,11 +163,11 @@ class Relay:
             rounds = self.servers[call.server].max_rounds
             return await afresh.suspended(error, call, scope, earlier, rounds)
 
-    def _settled(self, call: Call, resume: Resume) -> Resume:
+    async def _settled(self, call: Call, resume: Resume) -> Resume:
         """Record the answers that this retry brought."""
         come = resume.notes.keys() & resume.answers.keys()
         answers = {
-            key: self.answers.settle(call, resume.notes[key], answer) if key in come else answer
+            key: await self.answers.settle(call, resume.notes[key], answer) if key in come else answer
             for key, answer in resume.answers.items()
         }
         notes = {key: note for key, note in resume.notes.items() if key not in come}

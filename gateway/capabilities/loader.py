@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.capabilities.descriptor import ToolEntry
 from gateway.capabilities.raw import RawCapabilityFile, RawTool
-from gateway.config.levels import strategy
+from gateway.config.levels import setting
 from gateway.config.nearest import suggest
 from gateway.config.report import Report
 from gateway.config.resolved import ServerConfig
@@ -67,8 +67,8 @@ def _entry(
         message = "`inputSchema` and `input_schema` mean the same, and both are given"
         report.problem(document, key, message, "keep one of the two")
     strategies: dict[Kind, Setting[Strategy]] = {}
-    sampling = strategy(report, document, (*key, "sampling_strategy"), tool.sampling_strategy)
-    elicitation = strategy(report, document, (*key, "elicitation_strategy"), tool.elicitation_strategy)
+    sampling = setting(document, (*key, "sampling_strategy"), tool.sampling_strategy)
+    elicitation = setting(document, (*key, "elicitation_strategy"), tool.elicitation_strategy)
     if sampling is not None:
         strategies["sampling"] = sampling
     if elicitation is not None:

@@ -9,6 +9,7 @@ from gateway.config.raw import RawGateway
 from gateway.config.report import Report
 from gateway.config.resolved import ApiKey, Http, LlmConfig, ServerConfig
 from gateway.config.yaml_source import Document
+from gateway.errors import Problem
 from gateway.policy.model import KINDS, Facts, Kind, KindPolicy, Policy, Route, Setting, Strategy
 from gateway.policy.outcomes import legs
 from gateway.policy.resolve import resolve
@@ -45,10 +46,24 @@ def check_effects(
         _check_fallback(policy, kind, routes, report)
         if not llms[kind].providers:
             _check_llm(policy.of(kind), kind, routes, report)
-    for name in ("enable_hybrid_elicitation", "enable_response_combination"):
-        if name in raw.elicitation.model_fields_set:
-            message = "has no effect: no level names 'hybrid' for elicitation"
-            report.warning(document, ("elicitation", name), message)
+    _check_hybrid(raw, document, policy.elicitation, report)
+
+
+def _check_hybrid(raw: RawGateway, document: Document, policy: KindPolicy, report: Report) -> None:
+    """Refuse `hybrid` where it is turned off, and warn of its settings where nothing uses it."""
+    named = [setting for setting in _strategies(policy) if setting.value is Strategy.HYBRID]
+    if not raw.elicitation.enable_hybrid_elicitation:
+        off = document.source("elicitation", "enable_hybrid_elicitation")
+        for setting in named:
+            at = setting.source
+            message = f"'hybrid' is turned off for elicitation by {off}"
+            fix = "set that to true, or use another strategy here"
+            report.problems.append(Problem(at.file, at.path, message, fix, at.line))
+    elif not named:
+        for name in ("enable_hybrid_elicitation", "enable_response_combination"):
+            if name in raw.elicitation.model_fields_set:
+                message = "has no effect: no level names 'hybrid' for elicitation"
+                report.warning(document, ("elicitation", name), message)
 
 
 def _routes(policy: Policy, kind: Kind, servers: list[str]) -> Iterator[Route]:

@@ -9,11 +9,10 @@ from typing import Any, TypeVar
 from gateway.capabilities.descriptor import ToolEntry
 from gateway.config.nearest import suggest
 from gateway.config.raw import RawElicitation, RawGateway, RawKindRouting, RawSampling
-from gateway.config.raw_base import NOT_EXECUTED, STRATEGY_NAMES
 from gateway.config.report import Report
 from gateway.config.resolved import ServerConfig
 from gateway.config.yaml_source import Document, Key
-from gateway.policy.model import Kind, KindPolicy, Layer, Policy, Setting, Source, Strategy
+from gateway.policy.model import Both, Kind, KindPolicy, Layer, Policy, Setting, Source, Weights
 
 T = TypeVar("T")
 
@@ -29,18 +28,6 @@ class OwnStrategies:
 def setting(document: Document, key: Key, value: T | None) -> Setting[T] | None:
     """Join a value with the place it is written; None stays None."""
     return None if value is None else Setting(value, document.source(*key))
-
-
-def strategy(
-    report: Report, document: Document, key: Key, value: Strategy | None
-) -> Setting[Strategy] | None:
-    """Join a strategy with its place, refusing those that this version does not execute."""
-    if value is not None and value in NOT_EXECUTED:
-        usable = ", ".join(STRATEGY_NAMES)
-        message = f"'{value.value}' is not executed by this version"
-        report.problem(document, key, message, f"use one of: {usable}")
-        return None
-    return setting(document, key, value)
 
 
 def build_policy(
@@ -91,6 +78,7 @@ class _Builder:
             server_overrides=self.overrides(kind, routing),
             servers={entry.server: entry.layers[kind] for entry in self.own},
             unsolicited_llm=block.unsolicited == "own_llm",
+            both=self.both(block),
             tool_servers={
                 entry.exposed: self.owners(entry) for entry in self.tools if entry.exposed in tools
             },
@@ -111,7 +99,7 @@ class _Builder:
         value: Any = getattr(block, name)
         return Layer(
             self.unset(kind, name),
-            strategy(self.report, self.document, (kind, name), value),
+            setting(self.document, (kind, name), value),
             setting(self.document, (kind, "fallback_to_magictunnel"), block.fallback_to_magictunnel),
             setting(self.document, (kind, "default_timeout_seconds"), block.default_timeout_seconds),
             max_attempts=self.attempts((kind, "max_retry_attempts"), block.max_retry_attempts),
@@ -126,7 +114,7 @@ class _Builder:
         timeout = smart.proxy_timeout_secs
         return Layer(
             path,
-            strategy(self.report, self.document, ("smart_discovery", name), value),
+            setting(self.document, ("smart_discovery", name), value),
             client_timeout=setting(self.document, ("smart_discovery", "proxy_timeout_secs"), timeout),
         )
 
@@ -135,7 +123,7 @@ class _Builder:
         timeout = setting(self.document, (*at, "timeout_seconds"), routing.timeout_seconds)
         return Layer(
             self.unset(*at, "default_strategy"),
-            strategy(self.report, self.document, (*at, "default_strategy"), routing.default_strategy),
+            setting(self.document, (*at, "default_strategy"), routing.default_strategy),
             setting(self.document, (*at, "fallback_to_magictunnel"), routing.fallback_to_magictunnel),
             client_timeout=timeout,
             llm_timeout=timeout,
@@ -149,10 +137,16 @@ class _Builder:
             if self.known is not None and name not in self.known:
                 fix = suggest(name, self.known) if self.known else "define the server, or remove the entry"
                 self.report.warning(self.document, (*at, name), f"no server is called '{name}'", fix)
-            layers[name] = Layer(
-                self.unset(*at, name), strategy(self.report, self.document, (*at, name), value)
-            )
+            layers[name] = Layer(self.unset(*at, name), setting(self.document, (*at, name), value))
         return layers
+
+    def both(self, block: RawSampling | RawElicitation) -> Both:
+        """Collect what the strategies that ask both parties go by."""
+        combine = block.hybrid.combine
+        if isinstance(block, RawElicitation) and not block.enable_response_combination:
+            combine = "best"
+        weights = Weights(**block.hybrid.weights.model_dump())
+        return Both(block.parallel_head_start_ms / 1000, combine, block.hybrid.judge, weights)
 
     def attempts(self, key: Key, retries: int | None) -> Setting[int] | None:
         """Count the first attempt in: policy bounds attempts, the file names retries."""

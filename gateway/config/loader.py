@@ -29,7 +29,15 @@ from gateway.config.resolved import (
     LlmConfig,
     Logging,
 )
-from gateway.config.servers import DEFAULT_FILES, Entry, beside, build_servers, filed, listed
+from gateway.config.servers import (
+    DEFAULT_FILES,
+    Entry,
+    beside,
+    build_servers,
+    check_extensions,
+    filed,
+    listed,
+)
 from gateway.config.validate import keys_at, validate
 from gateway.config.yaml_source import Document, Key, display, read
 from gateway.errors import ConfigurationError, Problem
@@ -79,7 +87,8 @@ class _Loading:
         if raw is None:
             return None
         entries = list(self.entries(raw.external_mcp, document))
-        servers, own = build_servers(entries, self.report)
+        check_extensions(raw.extensions, document, (), self.report)
+        servers, own = build_servers(entries, raw.extensions, self.report)
         files = list(self.capability_documents(raw, document, path))
         known = [entry.name for entry in entries]
         tools = load_entries(files, servers, known if raw.external_mcp.enabled else None, self.report)

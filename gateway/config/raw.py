@@ -13,12 +13,14 @@ from pydantic import Field
 from gateway.config.raw_base import (
     Count,
     Name,
+    Passing,
     Raw,
     Retries,
     Seconds,
     StrategyName,
     Temperature,
     Unsolicited,
+    Weight,
 )
 from gateway.config.raw_servers import RawNamedServer
 from gateway.config.resolved import (
@@ -33,10 +35,11 @@ from gateway.config.resolved import (
     ProviderName,
     SchemaComplexity,
 )
-from gateway.policy.model import Source
+from gateway.policy.model import Both, Combine, Source, Weights
 
 _HTTP, _LIMITS, _LOGGING, _BY_LLM = Http(), Limits(), Logging(), ElicitationByLlm()
 _PROVIDER = ProviderConfig("local", "", Source("", ""))
+_BOTH, _WEIGHTS = Both(), Weights()
 _DECISIONS_KEPT: int = GatewayConfig.__dataclass_fields__["decisions_kept"].default
 
 
@@ -172,6 +175,36 @@ class RawLlm(Raw):
     """For `local`: a GGUF file, relative to this file. Default: the bundled model."""
 
 
+class RawWeights(Raw):
+    """How much each measured signal of an answer's confidence counts; 0 leaves it out."""
+
+    stop: Weight = _WEIGHTS.stop
+    """Whether the answer came to its end."""
+    certainty: Weight = _WEIGHTS.certainty
+    """The probability of its tokens, where a provider tells it."""
+    format: Weight = _WEIGHTS.format
+    """Whether it has the form that was asked for."""
+    directness: Weight = _WEIGHTS.directness
+    """How much of it is neither hedging nor refusal."""
+    agreement: Weight = _WEIGHTS.agreement
+    """How far both answers say the same."""
+    judge: Weight = _WEIGHTS.judge
+    """What the judge gave it."""
+
+
+class RawHybrid(Raw):
+    """What `hybrid` makes of two answers."""
+
+    combine: Combine = _BOTH.combine
+    """`best` takes the answer with the higher confidence; `merge` lets the LLM compose one from both. Of an
+    elicitation's answers the client's stands in either case, and `merge` lets the LLM fill optional fields
+    that were left empty."""
+    judge: bool = _BOTH.judge
+    """Have the LLM mark both answers to a sampling request; its marks count as one more signal."""
+    weights: RawWeights = Field(default_factory=RawWeights)
+    """What counts how much in the confidence of an answer to a sampling request."""
+
+
 class _RawKind(Raw):
     enabled: bool = True
     """`false` turns the kind off: it is not declared to servers, and requests are refused."""
@@ -183,6 +216,11 @@ class _RawKind(Raw):
     """Level 3: whether `client_first` falls back to the LLM. Default: true."""
     max_retry_attempts: Retries | None = None
     """Level 3: retries at one provider after its first attempt. Default: 2. A client is never asked twice."""
+    parallel_head_start_ms: Annotated[int, Field(ge=0, le=600_000)] = round(_BOTH.head_start * 1000)
+    """How long `parallel` leaves the question to the LLM before it also asks a client that is not to be
+    raced: any client, for an elicitation; one of 2026-07-28, which answers by calling again."""
+    hybrid: RawHybrid = Field(default_factory=RawHybrid)
+    """What `hybrid` makes of two answers."""
     unsolicited: Unsolicited = "refuse"
     """What becomes of a request that belongs to no call: `refuse`, or let `own_llm` answer it."""
 
@@ -209,7 +247,7 @@ class RawElicitation(_RawKind):
     enable_hybrid_elicitation: bool = True
     """`false` refuses `hybrid` for elicitation."""
     enable_response_combination: bool = True
-    """`false` lets `hybrid` take the better answer and never merge."""
+    """`false` lets `hybrid` take the client's answer as it is and never merge."""
 
 
 class RawSmartDiscovery(Raw):
@@ -301,5 +339,9 @@ class RawGateway(Raw):
     """Level 4."""
     external_mcp: RawExternalMcp = Field(default_factory=RawExternalMcp)
     """External servers and level 2."""
+    extensions: dict[Name, Passing] = Field(default_factory=dict[str, Passing])
+    """Which protocol extensions pass between clients and servers, by identifier; `*` stands for all that are
+    not named. Default: `allow`, where both sides name the extension. One that is allowed by its identifier
+    is declared to servers that do not name it, too."""
     capabilities: RawCapabilities = Field(default_factory=RawCapabilities)
     """Level 1."""

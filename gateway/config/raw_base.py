@@ -10,10 +10,7 @@ from pydantic_core import PydanticCustomError
 from gateway.config.nearest import suggest
 from gateway.policy.model import ALIASES, Strategy
 
-NOT_EXECUTED = frozenset({Strategy.PARALLEL, Strategy.HYBRID})
-"""Strategies that are known and refused by name until they are executed."""
-
-STRATEGY_NAMES = (*(s.value for s in Strategy if s not in NOT_EXECUTED), *ALIASES)
+STRATEGY_NAMES = (*(s.value for s in Strategy), *ALIASES)
 
 
 def _strategy(value: Any) -> Any:
@@ -42,7 +39,9 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1)]
 Retries = Annotated[int, Field(ge=0, le=20)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
+Weight = Annotated[float, Field(ge=0, le=100)]
 Unsolicited = Literal["refuse", "own_llm"]
+Passing = Literal["allow", "deny"]
 
 
 class Raw(BaseModel):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from gateway.config.raw_base import Count, Name, Raw, Seconds, StrategyName, Text
+from gateway.config.raw_base import Count, Name, Passing, Raw, Seconds, StrategyName, Text
 from gateway.config.resolved import EraChoice, Isolation, ServerConfig
 from gateway.policy.model import Source
 
@@ -41,6 +41,14 @@ class RawServer(Raw):
     prefix: str | None = None
     """Put before the names of its tools and prompts, exactly as written. `none` (or empty) leaves names
     as they are. Default: the server's name and two underscores."""
+    allow: list[Name] | None = None
+    """Patterns (`*`, `?`, `[abc]`) of its own tool names, without the prefix. Where there are any, its other
+    tools are neither listed nor callable."""
+    deny: list[Name] = Field(default_factory=list[str])
+    """Patterns of its own tool names that are neither listed nor callable, whatever `allow` says."""
+    extensions: dict[Name, Passing] = Field(default_factory=dict[str, Passing])
+    """Which protocol extensions pass between clients and this server; stronger than the file's own
+    `extensions`."""
     era: EraChoice = _SERVER.era
     """`auto`: 2026-07-28 if the server speaks it, else the handshake. `handshake` is for servers that
     speak both, but whose tools ask back as only the handshake era allows. `modern` never shakes hands."""

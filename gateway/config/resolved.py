@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.capabilities.descriptor import ToolEntry
 from gateway.policy.model import Policy, Source
@@ -21,6 +21,33 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 SchemaComplexity = Literal["Simple", "WithArrays", "Complex"]
 ProviderName = Literal["openai", "anthropic", "ollama", "local"]
 
+NEVER_PASSED: Final[Mapping[str, str]] = {
+    "io.modelcontextprotocol/tasks": "the gateway offers no tasks",
+    "io.modelcontextprotocol/oauth-client-credentials": "it concerns one connection, which ends here",
+    "io.modelcontextprotocol/enterprise-managed-authorization": "it concerns one connection, which ends here",
+}
+"""Extensions that no configuration lets through, and why."""
+
+_KNOWN: Final[Mapping[str, bool]] = {"io.modelcontextprotocol/ui": True}
+"""MCP Apps is data alone, and many servers look for it in a client without naming it themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """Which extensions pass between clients and one server: `named` by identifier, `others` the rest."""
+
+    named: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    others: bool = True
+
+    def allows(self, identifier: str) -> bool:
+        """Whether an extension may pass, if both sides name it."""
+        return identifier not in NEVER_PASSED and self.named.get(identifier, self.others)
+
+    def declares(self, identifier: str) -> bool:
+        """Whether an extension that a client names is declared to the server, though it does not name it."""
+        known = _KNOWN.get(identifier, False) and self.others
+        return identifier not in NEVER_PASSED and self.named.get(identifier, known)
+
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
@@ -28,6 +55,7 @@ class ServerConfig:
 
     `era` is how to speak to it (`auto`: 2026-07-28 if it can, else the handshake).
     `prefix` is put before the names of its tools and prompts (empty: names as they are).
+    `allow` and `deny` are patterns of its own tool names (`allow` None: all; `deny` wins).
     `timeout` bounds one call, its questions' time not counted. `max_questions` bounds the
     input requests of one call, `max_rounds` the multi round-trip rounds of one call,
     `max_concurrent_questions` those in flight for the server at once.
@@ -43,6 +71,9 @@ class ServerConfig:
     url: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     prefix: str = ""
+    allow: tuple[str, ...] | None = None
+    deny: tuple[str, ...] = ()
+    extensions: Extensions = field(default_factory=Extensions)
     era: EraChoice = "auto"
     isolation: Isolation = "session"
     max_lanes: int = 16

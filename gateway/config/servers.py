@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway.config.levels import OwnStrategies, strategy
+from gateway.config.levels import OwnStrategies, setting
 from gateway.config.nearest import suggest
 from gateway.config.raw import RawExternalMcp
+from gateway.config.raw_base import Passing
 from gateway.config.raw_servers import TRANSPORTS, RawServer, RawServersFile, TransportWord
 from gateway.config.report import Report
-from gateway.config.resolved import Isolation, ServerConfig
+from gateway.config.resolved import NEVER_PASSED, Extensions, Isolation, ServerConfig
 from gateway.config.yaml_source import Document, Key
 from gateway.policy.model import Layer, Source
 
@@ -56,9 +57,12 @@ def filed(raw: RawServersFile, document: Document) -> list[Entry]:
 
 
 def build_servers(
-    entries: Iterable[Entry], report: Report
+    entries: Iterable[Entry], extensions: Mapping[str, Passing], report: Report
 ) -> tuple[tuple[ServerConfig, ...], tuple[OwnStrategies, ...]]:
-    """Check and complete the servers that are enabled, in the order they are written."""
+    """Check and complete the servers that are enabled, in the order they are written.
+
+    `extensions` holds where a server's own entry does not say otherwise.
+    """
     seen: dict[str, Entry] = {}
     prefixes: dict[str, str] = {}
     servers: list[ServerConfig] = []
@@ -71,8 +75,8 @@ def build_servers(
         seen[entry.name] = entry
         if not entry.raw.enabled:
             continue
-        own.append(_own(entry, report))
-        server = _server(entry, report)
+        own.append(_own(entry))
+        server = _server(entry, extensions, report)
         if server is None:
             continue
         servers.append(server)
@@ -83,7 +87,7 @@ def build_servers(
     return tuple(servers), tuple(own)
 
 
-def _own(entry: Entry, report: Report) -> OwnStrategies:
+def _own(entry: Entry) -> OwnStrategies:
     document, key, raw = entry.document, entry.key, entry.raw
     sampling, elicitation = (*key, "sampling_strategy"), (*key, "elicitation_strategy")
     return OwnStrategies(
@@ -91,23 +95,25 @@ def _own(entry: Entry, report: Report) -> OwnStrategies:
         {
             "sampling": Layer(
                 str(Source(document.file, document.source(*sampling).path)),
-                strategy(report, document, sampling, raw.sampling_strategy),
+                setting(document, sampling, raw.sampling_strategy),
             ),
             "elicitation": Layer(
                 str(Source(document.file, document.source(*elicitation).path)),
-                strategy(report, document, elicitation, raw.elicitation_strategy),
+                setting(document, elicitation, raw.elicitation_strategy),
             ),
         },
     )
 
 
-def _server(entry: Entry, report: Report) -> ServerConfig | None:
+def _server(entry: Entry, extensions: Mapping[str, Passing], report: Report) -> ServerConfig | None:
     before = len(report.problems)
     raw = entry.raw
     _check_name(entry, report)
     transport = _transport(entry, report)
     url = _url(entry, report) if transport != "stdio" else ""
     _check_headers(entry, report)
+    _check_patterns(entry, report)
+    check_extensions(raw.extensions, entry.document, entry.key, report)
     if transport is None or len(report.problems) > before:
         return None
     return ServerConfig(
@@ -121,6 +127,9 @@ def _server(entry: Entry, report: Report) -> ServerConfig | None:
         url=url,
         headers=dict(raw.headers),
         prefix=_prefix(entry),
+        allow=None if raw.allow is None else tuple(raw.allow),
+        deny=tuple(raw.deny),
+        extensions=_extensions(extensions, raw.extensions),
         isolation=raw.isolation or _ISOLATION[transport],
         max_lanes=raw.max_lanes,
         era=raw.era,
@@ -214,6 +223,27 @@ def _check_headers(entry: Entry, report: Report) -> None:
         if not _HEADER_NAME.match(name) or any(sign in value for sign in "\r\n\0"):
             fix = "a header is one line: `Name: value`"
             report.problem(entry.document, (*entry.key, "headers", name), "is not a usable header", fix)
+
+
+def _check_patterns(entry: Entry, report: Report) -> None:
+    if entry.raw.allow is not None and not entry.raw.allow:
+        fix = "remove it, or name the tools that are to be seen"
+        report.warning(entry.document, (*entry.key, "allow"), "an empty list hides every tool", fix)
+
+
+def check_extensions(extensions: Mapping[str, Passing], document: Document, key: Key, report: Report) -> None:
+    """Refuse to let through what the gateway cannot carry; `key` is where `extensions` stands."""
+    for identifier, passing in extensions.items():
+        if passing == "allow" and (why := NEVER_PASSED.get(identifier)) is not None:
+            place = (*key, "extensions", identifier)
+            report.problem(document, place, f"the extension cannot pass: {why}", "remove it")
+
+
+def _extensions(everywhere: Mapping[str, Passing], own: Mapping[str, Passing]) -> Extensions:
+    """Merge: a server's own `*` stands before whatever is said for all servers."""
+    said = dict(own) if "*" in own else {**everywhere, **own}
+    others = said.pop("*", "allow") == "allow"
+    return Extensions({name: passing == "allow" for name, passing in said.items()}, others)
 
 
 def _prefix(entry: Entry) -> str:

@@ -14,6 +14,7 @@ from typing import Generic, Literal, TypeVar
 Kind = Literal["sampling", "elicitation"]
 KINDS: tuple[Kind, ...] = ("sampling", "elicitation")
 
+Combine = Literal["best", "merge"]
 LevelName = Literal["tool", "server", "organization", "smart_discovery", "built_in"]
 
 T = TypeVar("T")
@@ -75,6 +76,32 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Weights:
+    """How much each signal of an answer's confidence counts; see `gateway.answers.confidence`."""
+
+    stop: float = 1.0
+    certainty: float = 2.0
+    format: float = 2.0
+    directness: float = 1.0
+    agreement: float = 2.0
+    judge: float = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """What the strategies that ask both parties go by.
+
+    `head_start` is how many seconds the LLM has before `parallel` asks a client that must not
+    be raced. `combine` is what `hybrid` makes of two answers; `judge` has a model compare them.
+    """
+
+    head_start: float = 1.0
+    combine: Combine = "merge"
+    judge: bool = False
+    weights: Weights = field(default_factory=Weights)
+
+
+@dataclass(frozen=True, slots=True)
 class KindPolicy:
     """All levels for one kind.
 
@@ -95,6 +122,7 @@ class KindPolicy:
     servers: Mapping[str, Layer] = field(default_factory=dict[str, Layer])
     unsolicited_llm: bool = False
     tool_servers: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    both: Both = field(default_factory=Both)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +176,7 @@ class Route:
     max_attempts: int
     trail: tuple[Step, ...]
     origins: tuple[tuple[str, str], ...] = ()
+    both: Both = field(default_factory=Both)
 
 
 @dataclass(frozen=True, slots=True)

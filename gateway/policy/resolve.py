@@ -71,7 +71,7 @@ def resolve(policy: Policy, facts: Facts) -> Route | Refusal:
             "to let the gateway's LLM answer such requests",
         )
     places = tuple(_places(kind_policy, facts))
-    route = _route(facts.kind, places)
+    route = replace(_route(facts.kind, places), both=kind_policy.both)
     return _llm_only(route, facts) if facts.unsolicited else route
 
 

@@ -10,9 +10,12 @@ from typing import Any
 from gateway.answers.bounds import BrokerLimits
 from gateway.answers.broker import Broker
 from gateway.answers.client import ClientAnswerer
+from gateway.answers.combine import Combiner
 from gateway.answers.elicitation_llm import FormFiller
+from gateway.answers.legs import Parties
 from gateway.answers.llm import LlmAnswerer
-from gateway.answers.model import Decision, InputRequest
+from gateway.answers.model import Answerer, Decision, InputRequest, SourceName
+from gateway.answers.racing import Racing
 from gateway.calls.model import Call, Capability, Identity
 from gateway.config.resolved import ElicitationByLlm
 from gateway.llm.port import Attempt, Budget, Completion, Prompt, Usage
@@ -209,15 +212,12 @@ def scene(
             decisions.append(decision)
             log.record(decision)
 
-    broker = Broker(
-        policies or policy(strategy, **routing),
-        {
-            "client": ClientAnswerer(label_questions=label),
-            "llm": LlmAnswerer(kinds, forms, max_tokens=max_tokens),
-        },
-        limits or BrokerLimits(),
-        Both(),
-    )
+    answerers: Mapping[SourceName, Answerer] = {
+        "client": ClientAnswerer(label_questions=label),
+        "llm": LlmAnswerer(kinds, forms, max_tokens=max_tokens),
+    }
+    parties = Parties(answerers, Combiner(kinds), Racing())
+    broker = Broker(policies or policy(strategy, **routing), parties, limits or BrokerLimits(), Both())
     params: Json = {"name": "book", "arguments": {"city": "Ulm"}, "_meta": {"progressToken": "hidden"}}
     call = Call("tools/call", params, client, "booking", "booking__book")
     return Scene(client, model, broker, log, decisions, call)

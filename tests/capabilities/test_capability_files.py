@@ -67,7 +67,7 @@ def test_an_entry_of_an_unknown_server_is_a_warning_and_of_a_disabled_one_is_not
     [
         ("tools:\n  - {name: a__t}\n  - {name: t, server: a}\n", "already has an entry"),
         ("tools:\n  - {name: t, inputSchema: {}, input_schema: {}}\n", "mean the same"),
-        ("tools:\n  - {name: t, sampling_strategy: hybrid}\n", "'hybrid' is not executed by this version"),
+        ("tools:\n  - {name: t, sampling_strategy: hybird}\n", "'hybird' is not a strategy"),
         ("tools:\n  - {name: t, sampling_strategie: client_first}\n", "unknown key 'sampling_strategie'"),
     ],
 )

@@ -17,15 +17,14 @@ BROKEN = {
         "gateway.yaml:2: elicitation.default_elicitation_strategy: 'client_forward' is not a strategy",
         "did you mean 'client_forwarded'?",
     ),
-    "a strategy that is not executed": (
+    "a strategy that the configuration itself turns off": (
         {
-            "gateway.yaml": "external_mcp:\n  external_routing:\n    sampling:\n"
-            "      default_strategy: parallel\n"
+            "gateway.yaml": "elicitation:\n  enable_hybrid_elicitation: false\nexternal_mcp:\n"
+            "  external_routing:\n    elicitation:\n      default_strategy: hybrid\n"
         },
-        "gateway.yaml:4: external_mcp.external_routing.sampling.default_strategy: "
-        "'parallel' is not executed by this version",
-        "use one of: magictunnel_handled, client_forwarded, magictunnel_first, client_first, "
-        "gateway_handled, gateway_first",
+        "gateway.yaml:6: external_mcp.external_routing.elicitation.default_strategy: "
+        "'hybrid' is turned off for elicitation by gateway.yaml:2 elicitation.enable_hybrid_elicitation",
+        "set that to true, or use another strategy here",
     ),
     "a WebSocket endpoint": (
         {

@@ -53,7 +53,7 @@ def test_a_shipped_file_names_its_schema(name):
 @pytest.mark.parametrize(
     ("document", "wrong"),
     [
-        ({"sampling": {"default_sampling_strategy": "parallel"}}, "strategy not executed"),
+        ({"sampling": {"default_sampling_strategy": "paralel"}}, "unknown strategy"),
         ({"samplng": {}}, "unknown key"),
         ({"http": {"port": "many"}}, "wrong type"),
     ],

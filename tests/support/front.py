@@ -45,6 +45,7 @@ class View:
         }
     )
     instructions: str | None = "## fake\nBe kind."
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,9 @@ class FakeServers:
             for name in self.behaviours
         ]
         return View(tools)
+
+    def caching(self, part: str, caller: Any) -> dict[str, Any]:
+        return {"ttlMs": 0, "cacheScope": "private"}
 
     async def tool(self, name: str, caller: Any) -> dict[str, Any] | None:
         return next((tool for tool in (await self.view(caller)).tools if tool["name"] == name), None)
@@ -111,7 +115,7 @@ class AskTheClient:
             return DEFERRED
         return await request.call.caller.ask(request.method, request.params)
 
-    def settle(self, call: Call, note: Any, answer: dict[str, Any]) -> dict[str, Any]:
+    async def settle(self, call: Call, note: Any, answer: dict[str, Any]) -> dict[str, Any]:
         return answer
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from gateway.answers.model import Answer, Deferred, SourceName
 from gateway.policy.model import Route
+
+Running = asyncio.Task[Answer | Deferred]
 
 
 class Legs(Protocol):
@@ -16,12 +20,34 @@ class Legs(Protocol):
         """The route being executed."""
         ...
 
+    @property
+    def retries(self) -> bool:
+        """Whether asking this client costs a round trip: it is asked in a result, and answers by a retry."""
+        ...
+
     async def ask(self, source: SourceName) -> Answer | Deferred:
         """Ask one answerer.
 
         Raises:
             LegEnded: for every ending that is not an answer.
         """
+        ...
+
+    def running(self, source: SourceName) -> AbstractAsyncContextManager[Running]:
+        """Ask one answerer beside the block. What has not ended with the block is cancelled:
+        a question withdrawn from the client, a request to a provider aborted."""
+        ...
+
+    def leave(self, llm: Running, deferred: Deferred) -> Deferred:
+        """Let the LLM go on while the client thinks; its success, if earlier, wins on the retry."""
+        ...
+
+    def keep(self, llm: Answer, deferred: Deferred) -> Deferred:
+        """Have the LLM's answer combined with the one that the client's retry brings."""
+        ...
+
+    async def combine(self, client: Answer, llm: Answer) -> Answer:
+        """Make one answer of two; see `gateway.answers.combine`."""
         ...
 
 
