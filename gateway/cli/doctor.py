@@ -80,7 +80,7 @@ async def _probes(gateway: Gateway) -> Sequence[Probe]:
 
 
 async def _notes(gateway: Gateway) -> list[str]:
-    """Return what is odd about the listings: hidden names, and entries that match no tool."""
+    """Return what is odd about the listings: what is hidden, and patterns and entries that match nothing."""
     from gateway.calls.model import Nobody
     from gateway.capabilities.registry import unmatched, warning
 
@@ -89,7 +89,9 @@ async def _notes(gateway: Gateway) -> list[str]:
     entries = [
         one for one in unmatched(gateway.config.tools, tools) if one.server is None or one.server in up
     ]
-    return [*gateway.fleet.catalog.clashes(), *(warning(entry, tools) for entry in entries)]
+    catalog = gateway.fleet.catalog
+    unmatched_entries = (warning(entry, tools) for entry in entries)
+    return [*catalog.clashes(), *catalog.hidden(), *unmatched_entries]
 
 
 def _table(title: str, *headings: str) -> Table:

@@ -40,7 +40,7 @@ def declared(config: GatewayConfig, server: str, kind: Kind, *, able: bool) -> l
     servers = {one.name: one for one in config.servers}
     profiles = Profiles(config.policy, servers, kinds, llm_tools=calls_tools(config.sampling_llm))
     bits = profiles.declared(server, "handshake", _Client(_EVERYTHING if able else frozenset()))
-    return sorted(bit for bit in bits if bit.startswith(kind))
+    return sorted(bit for bit in bits if isinstance(bit, str) and bit.startswith(kind))
 
 
 def answerers(config: GatewayConfig, facts: Facts) -> tuple[LegName, ...]:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from gateway.calls.model import Caller, CallOutcome, Json, Resume
 from gateway.calls.relay import Relay
 from gateway.errors import InvalidCall, PeerError
 from gateway.wire import jsonrpc
 
+Part = Literal["tools", "prompts", "resources", "templates"]
+
 LISTS: Final[Mapping[str, str]] = {
     "tools/list": "tools",
     "prompts/list": "prompts",
     "resources/list": "resources",
     "resources/templates/list": "resourceTemplates",
+}
+_PARTS: Final[Mapping[str, Part]] = {
+    "tools/list": "tools",
+    "prompts/list": "prompts",
+    "resources/list": "resources",
+    "resources/templates/list": "templates",
 }
 RELAYED: Final = {
     "tools/call": "name",
@@ -37,6 +45,11 @@ class Greeting(Protocol):
     @property
     def instructions(self) -> str | None:
         """Every server's instructions under its name."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether no server is missing from it."""
         ...
 
 
@@ -73,6 +86,10 @@ class Views(Protocol):
 
     async def view(self, caller: Caller) -> View:
         """Return the merged listing for a caller."""
+        ...
+
+    def caching(self, part: Part, caller: Caller) -> Json:
+        """Return `ttlMs` and `cacheScope` of one merged list as `view` has it now."""
         ...
 
     async def tool(self, name: str, caller: Caller) -> Json | None:
@@ -115,8 +132,11 @@ class Methods:
     async def _list(self, method: str, params: Json, caller: Caller) -> Json:
         view = await self._views.view(caller)
         entries = _entries(view, method)
-        page, cursor = paginate(entries, params.get("cursor"), self._page_size, method)
-        answer: Json = {LISTS[method]: page}
+        hints = self._views.caching(_PARTS[method], caller)
+        # All pages of a list are of one scope: a cursor of another one is not valid.
+        scope = str(hints["cacheScope"])
+        page, cursor = paginate(entries, params.get("cursor"), self._page_size, method, scope)
+        answer: Json = {LISTS[method]: page, **hints}
         if cursor is not None:
             answer["nextCursor"] = cursor
         return answer
@@ -128,7 +148,9 @@ def unknown_method(method: str) -> PeerError:
     return PeerError(jsonrpc.METHOD_NOT_FOUND, f"method not found: {method}{why}")
 
 
-def paginate(entries: Sequence[Json], cursor: Any, size: int, method: str) -> tuple[list[Json], str | None]:
+def paginate(
+    entries: Sequence[Json], cursor: Any, size: int, method: str, scope: str = ""
+) -> tuple[list[Json], str | None]:
     """Return one page and the cursor of the next.
 
     A cursor names an offset in one listing; when the listing has changed meanwhile it is
@@ -137,7 +159,7 @@ def paginate(entries: Sequence[Json], cursor: Any, size: int, method: str) -> tu
     start = 0
     if cursor is None and len(entries) <= size:
         return list(entries), None
-    mark = _mark(entries)
+    mark = _mark(entries, scope)
     if cursor is not None:
         offset, _, of = cursor.partition(".") if isinstance(cursor, str) else ("", "", "")
         if not offset.isdecimal() or of != mark:
@@ -149,21 +171,24 @@ def paginate(entries: Sequence[Json], cursor: Any, size: int, method: str) -> tu
     return list(entries[start:end]), f"{end}.{mark}" if end < len(entries) else None
 
 
-def _mark(entries: Sequence[Json]) -> str:
+def _mark(entries: Sequence[Json], scope: str) -> str:
     names = "\n".join(
-        str(entry.get("name") or entry.get("uri") or entry.get("uriTemplate")) for entry in entries
+        [
+            scope,
+            *(str(entry.get("name") or entry.get("uri") or entry.get("uriTemplate")) for entry in entries),
+        ]
     )
     return hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _entries(view: View, method: str) -> Sequence[Json]:
-    pick: dict[str, Callable[[], Sequence[Json]]] = {
-        "tools/list": lambda: view.tools,
-        "prompts/list": lambda: view.prompts,
-        "resources/list": lambda: view.resources,
-        "resources/templates/list": lambda: view.templates,
+    pick: dict[Part, Callable[[], Sequence[Json]]] = {
+        "tools": lambda: view.tools,
+        "prompts": lambda: view.prompts,
+        "resources": lambda: view.resources,
+        "templates": lambda: view.templates,
     }
-    return pick[method]()
+    return pick[_PARTS[method]]()
 
 
 def _require(method: str, params: Json) -> None:

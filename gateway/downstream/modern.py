@@ -32,7 +32,8 @@ from gateway.errors import PeerError
 from gateway.wire import jsonrpc
 
 VERSIONS: Final = ("2026-07-28",)
-_CACHE: Final[Json] = {"ttlMs": 60_000, "cacheScope": "private"}
+_FRESH_MS: Final = 60_000
+"""How long what is said of all servers together counts as fresh, while none of them is missing."""
 
 _numbers = itertools.count(1)
 
@@ -130,7 +131,8 @@ class ModernServer:
         answer: Json = {
             "supportedVersions": list(VERSIONS),
             "capabilities": greeting.capabilities,
-            **_CACHE,
+            "ttlMs": _FRESH_MS if greeting.complete else 0,
+            "cacheScope": "private",
         }
         if greeting.instructions is not None:
             answer["instructions"] = greeting.instructions

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+import itertools
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any, Final, Literal, cast
 
-from gateway.calls.model import Capability, Profile
+from gateway.calls.model import Capability, Extra, Profile
+
+logger = logging.getLogger(__name__)
+
+_MOST_EXTRAS: Final = 32
+"""Extensions of one client that are looked at."""
+_LONGEST_EXTRA: Final = 16_384
+"""Characters of one extension's settings."""
 
 _SUB: tuple[tuple[str, str, Capability], ...] = (
     ("sampling", "tools", "sampling.tools"),
@@ -31,4 +42,22 @@ def profile_of(capabilities: object) -> Profile:
         value = declared.get(parent)
         if isinstance(value, dict) and name in value:
             bits.add(bit)
-    return frozenset(bits)
+    return frozenset(bits).union(_extras(declared))
+
+
+def _extras(declared: dict[str, Any]) -> Iterator[Extra]:
+    """Yield what a client names beyond the protocol (2026-07-28, basic/versioning, Extension Negotiation).
+
+    What is no object is not named; what exceeds the bounds is not passed on.
+    """
+    fields: tuple[Literal["extensions", "experimental"], ...] = ("extensions", "experimental")
+    for field in fields:
+        named = declared.get(field)
+        if not isinstance(named, dict):
+            continue
+        for name, settings in itertools.islice(cast("dict[str, Any]", named).items(), _MOST_EXTRAS):
+            text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+            if isinstance(settings, dict) and len(name) + len(text) <= _LONGEST_EXTRA:
+                yield Extra(field, name, text)
+            else:
+                logger.debug("%s '%.60s' of a client is no object, or too long; not passed on", field, name)

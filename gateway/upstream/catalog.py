@@ -18,11 +18,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from gateway.calls.model import Caller, Json, Profile
+from gateway.calls.model import Caller, Json, Nobody, Profile
 from gateway.errors import InvalidCall, ServerUnavailable, UnknownTarget
 from gateway.upstream.clock import Clock, all_done
+from gateway.upstream.extensions import Extensions
 from gateway.upstream.index import Index, Member, Owned, build
+from gateway.upstream.listings import Part
 from gateway.upstream.unit import Unit
+from gateway.upstream.visible import filtered, notes, visible
 
 logger = logging.getLogger(__name__)
 
@@ -45,11 +48,13 @@ class Target:
 class Greeting:
     """What the gateway says of all servers together when a client connects.
 
-    `capabilities` are ServerCapabilities as a handshake server declares them.
+    `capabilities` are ServerCapabilities as a handshake server declares them; `complete` says that
+    no server is missing from it.
     """
 
     capabilities: Json
     instructions: str | None
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +78,17 @@ class View:
         return owned.entry if owned is not None and owned.up else None
 
 
-_Key = tuple[Profile, bool, bool, bool]
+_Key = tuple[Profile, bool, bool, bool, str | None]
 
 
 class Catalog:
     """The servers' listings, merged."""
 
-    def __init__(self, units: Mapping[str, Unit], clock: Clock, start_grace: float) -> None:
+    def __init__(
+        self, units: Mapping[str, Unit], extensions: Extensions, clock: Clock, start_grace: float
+    ) -> None:
         self._units = units
+        self._extensions = extensions
         self._clock = clock
         self._start_grace = start_grace
         self._open_until = clock.now() + start_grace
@@ -101,6 +109,11 @@ class Catalog:
         """Return what is hidden behind another server's entry of the same name, in words, as seen so far."""
         return tuple(sorted(self._clashes))
 
+    def hidden(self) -> tuple[str, ...]:
+        """Return, in words, which tools of connected servers are hidden, and patterns that match none."""
+        listed = ((unit.config, unit.listing(Nobody())) for unit in self._units.values() if unit.up)
+        return tuple(note for config, listing in listed if listing for note in notes(config, listing))
+
     async def greeting(self) -> Greeting:
         """Return capabilities and instructions, without listing anything."""
         await self._started()
@@ -110,7 +123,7 @@ class Catalog:
         """Return the merged listing for a caller; the module's docstring says when this waits."""
         await self._started()
         await self._refresh(self._units.values(), caller)
-        key = _key(caller)
+        key = self._key(caller)
         if key not in self._views:
             index = self._index(caller)
             greeting = self._greeting()
@@ -124,6 +137,24 @@ class Catalog:
                 _tools=index.tools,
             )
         return self._views[key]
+
+    def caching(self, part: Part, caller: Caller) -> Json:
+        """Return the caching hints of one merged list as `view` has it now.
+
+        `ttlMs` is the shortest that is left of any server's. A server that gives none, as all of
+        the handshake era, counts as 0, as does one that is down: what it has may come at any
+        time. `cacheScope` is public only if all of it is, and nothing is left out of it.
+        """
+        now = self._clock.now()
+        left = [0.0 for unit in self._units.values() if not unit.up]
+        public: list[bool] = []
+        for unit in self._units.values():
+            hint = unit.hint(part, caller) if unit.up else None
+            if hint is not None:
+                left.append(0.0 if hint.expires is None else max(0.0, hint.expires - now))
+                public.append(hint.public and not (part == "tools" and filtered(unit.config)))
+        scope = "public" if public and all(public) else "private"
+        return {"ttlMs": int(1000 * min(left, default=0.0)), "cacheScope": scope}
 
     async def tool(self, name: str, caller: Caller) -> Json | None:
         """Return one tool by its exposed name, waiting for no server but its own; None if there is none."""
@@ -151,11 +182,11 @@ class Catalog:
         return Target(owned.server, params if owned.name == name else {**params, "name": owned.name}, name)
 
     def _index(self, caller: Caller) -> Index:
-        key = _key(caller)
+        key = self._key(caller)
         index = self._indexes.get(key)
         if index is None:
             members = [
-                Member(unit.name, unit.config.prefix, listing, unit.up)
+                Member(unit.name, unit.config.prefix, visible(unit.config, listing), unit.up)
                 for unit in self._units.values()
                 if (listing := unit.listing(caller)) is not None
             ]
@@ -170,12 +201,16 @@ class Catalog:
                 logger.warning("%s", clash)
 
     def _greeting(self) -> Greeting:
-        hellos = [hello for unit in self._units.values() if (hello := unit.supervisor.hello) is not None]
+        seen = [
+            (unit.name, hello.capabilities)
+            for unit in self._units.values()
+            if (hello := unit.supervisor.hello) is not None
+        ]
         # A server that was never seen may yet come to offer anything.
-        unseen = len(hellos) < len(self._units)
+        unseen = len(seen) < len(self._units)
 
         def offered(capability: str, feature: str | None = None) -> bool:
-            own = [hello.capabilities.get(capability) for hello in hellos if capability in hello.capabilities]
+            own = [declared[capability] for _, declared in seen if capability in declared]
             return unseen or any(feature is None or _has(value, feature) for value in own)
 
         capabilities: Json = {"tools": {"listChanged": True}}
@@ -184,12 +219,26 @@ class Catalog:
         if offered("resources"):
             capabilities["resources"] = {"subscribe": offered("resources", "subscribe"), "listChanged": True}
         capabilities |= {name: {} for name in ("completions", "logging") if offered(name)}
+        capabilities |= self._extensions.merged(seen)
         instructions = [
             f"# {unit.name}\n\n{unit.instructions}"
             for unit in self._units.values()
             if unit.up and unit.instructions
         ]
-        return Greeting(capabilities, "\n\n".join(instructions) or None)
+        complete = all(unit.up for unit in self._units.values())
+        return Greeting(capabilities, "\n\n".join(instructions) or None, complete)
+
+    def _key(self, caller: Caller) -> _Key:
+        """Return all of a caller that decides what is declared for it, and so what it sees."""
+        identity = caller.identity
+        own = identity.session and any(unit.listings.differs(identity.key) for unit in self._units.values())
+        return (
+            self._extensions.known(caller.profile),
+            caller.defers,
+            identity.session is not None,
+            identity.principal is not None,
+            identity.key if own else None,
+        )
 
     async def _started(self) -> None:
         left = self._open_until - self._clock.now()
@@ -235,12 +284,8 @@ class Catalog:
 
     async def _refresh(self, units: Iterable[Unit], caller: Caller) -> None:
         """Have connected servers list what is not at hand, all at once."""
-        due = [
-            (unit, profile)
-            for unit in units
-            if unit.up and not unit.listings.fresh(profile := unit.declared(caller))
-        ]
-        await asyncio.gather(*(unit.listings.refresh(profile, caller) for unit, profile in due))
+        due = [unit for unit in units if unit.up and not unit.listings.fresh(unit.slot(caller))]
+        await asyncio.gather(*(unit.refresh(caller) for unit in due))
 
     def _unknown(self, what: str, name: str, caller: Caller) -> UnknownTarget:
         index = self._index(caller)
@@ -276,12 +321,6 @@ class Catalog:
         name = _text(fields, "name", "completion/complete")
         owned = await self._owner_of_name("prompt", name, caller)
         return Target(owned.server, {**params, "ref": {**fields, "name": owned.name}}, name)
-
-
-def _key(caller: Caller) -> _Key:
-    """Return all of a caller that decides what is declared for it, and so what it sees."""
-    identity = caller.identity
-    return caller.profile, caller.defers, identity.session is not None, identity.principal is not None
 
 
 def _shown(entries: Mapping[str, Owned]) -> tuple[Json, ...]:

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from gateway.calls.model import Identity, Json
+from gateway.upstream.listings import Part
 from gateway.upstream.port import Era
 from gateway.upstream.supervisor import State
 
 ListKind = Literal["tools", "prompts", "resources"]
+KINDS: Final[tuple[ListKind, ...]] = ("tools", "prompts", "resources")
+
+CHANGES: Final[Mapping[str, tuple[ListKind, tuple[Part, ...]]]] = {
+    "notifications/tools/list_changed": ("tools", ("tools",)),
+    "notifications/prompts/list_changed": ("prompts", ("prompts",)),
+    "notifications/resources/list_changed": ("resources", ("resources", "templates")),
+}
+"""What a server's notification says has changed."""
+
+KIND_OF: Final[Mapping[Part, ListKind]] = {
+    "tools": "tools",
+    "prompts": "prompts",
+    "resources": "resources",
+    "templates": "resources",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class ListChanged:
-    """What a server lists of one kind has changed, appeared or vanished (`resources`: templates too)."""
+    """What a server lists of one kind has changed, appeared or vanished (`resources`: templates too).
+
+    `identity` is the client whose own connection it concerns, None where it concerns everybody.
+    """
 
     kind: ListKind
     server: str
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True)

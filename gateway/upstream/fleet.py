@@ -62,7 +62,7 @@ class Fleet:
         self._clock = clock
         self._listeners: list[OnEvent] = []
         self._units: dict[str, Unit] = {}
-        self.catalog = Catalog(self._units, clock, start_grace)
+        self.catalog = Catalog(self._units, profiles.extensions, clock, start_grace)
         for server in servers:
             self._units[server.name] = Unit(
                 server,

@@ -28,8 +28,8 @@ class ListingBounds:
 
 async def read_all(
     connection: Connection, method: str, member: str, bounds: ListingBounds
-) -> tuple[tuple[Json, ...], float | None]:
-    """Return all entries of all pages, and the shortest time to live in seconds, if any.
+) -> tuple[tuple[Json, ...], float | None, bool]:
+    """Return all entries of all pages, the shortest time to live in seconds, if any, and if all are public.
 
     Entries that are not objects are dropped. Bounded, and safe against cursors that go round; what
     is left out is logged with the setting that bounds it.
@@ -41,6 +41,7 @@ async def read_all(
     cursors: set[str] = set()
     params: Json = {}
     ttl: float | None = None
+    public = True
     size = 0
     for _ in range(bounds.pages):
         page = await connection.call(method, dict(params))
@@ -49,21 +50,26 @@ async def read_all(
         cursor = page.get("nextCursor")
         size += len(jsonrpc.encode([page[member], cursor]))
         if size > bounds.size:
-            return _cut(connection, method, entries, "limits.max_message_bytes bounds a whole list too"), ttl
+            return (
+                _cut(connection, method, entries, "limits.max_message_bytes bounds a whole list too"),
+                ttl,
+                public,
+            )
         entries += [
             cast("Json", entry) for entry in cast("list[Any]", page[member]) if isinstance(entry, dict)
         ]
         ttl = _shortest(ttl, page.get("ttlMs"))
+        public = public and page.get("cacheScope") == "public"
         if len(entries) > bounds.entries:
             kept = entries[: bounds.entries]
-            return _cut(connection, method, kept, "more than limits.max_listing_entries"), ttl
+            return _cut(connection, method, kept, "more than limits.max_listing_entries"), ttl, public
         if not isinstance(cursor, str):
-            return tuple(entries), ttl
+            return tuple(entries), ttl, public
         if cursor in cursors:
-            return _cut(connection, method, entries, "a page comes twice"), ttl
+            return _cut(connection, method, entries, "a page comes twice"), ttl, public
         cursors.add(cursor)
         params = {"cursor": cursor}
-    return _cut(connection, method, entries, "more pages than limits.max_listing_pages"), ttl
+    return _cut(connection, method, entries, "more pages than limits.max_listing_pages"), ttl, public
 
 
 def _cut(connection: Connection, method: str, kept: list[Json], why: str) -> tuple[Json, ...]:

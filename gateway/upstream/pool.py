@@ -57,6 +57,7 @@ class Pool:
         self.config = config
         self.exact = False
         self.on_open: Callable[[Lane], None] = lambda _lane: None
+        self.on_end: Callable[[Lane], None] = lambda _lane: None
         self._dialer = dialer
         self._owner = owner
         self._clock = clock
@@ -287,6 +288,7 @@ class Pool:
             self._lanes.pop(lane.id, None)
             lane.failed(ServerUnavailable(self.config.name, f"the connection was given up: {reason}"))
             if lane.connection is not None:
+                self.on_end(lane)
                 await self._close(lane.connection)
             self._pump()
 

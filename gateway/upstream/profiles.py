@@ -10,11 +10,12 @@ import itertools
 from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 
-from gateway.calls.model import Caller, Capability, Profile
+from gateway.calls.model import Caller, Capability, Extra, Profile
 from gateway.config.resolved import ServerConfig
 from gateway.policy.model import KINDS, Facts, Kind, Policy, Refusal
 from gateway.policy.outcomes import LegName, legs
 from gateway.policy.resolve import resolve
+from gateway.upstream.extensions import Extensions
 from gateway.upstream.port import Era
 
 _BITS: Mapping[Kind, frozenset[Capability]] = {
@@ -63,6 +64,7 @@ class Profiles:
         *,
         llm_tools: bool = False,
     ) -> None:
+        self.extensions = Extensions(servers)
         self._policy = policy
         self._servers = servers
         self._llm_kinds = frozenset(llm_kinds)
@@ -89,14 +91,14 @@ class Profiles:
         Roots are the client's alone: a handshake server asks for them at any time and remembers
         them, so they are declared only on a lane that is the client's own.
         """
-        bits: set[Capability] = set(self.base(server))
+        bits: set[Capability | Extra] = set(self.base(server))
         for kind in KINDS:
             offered = caller.profile & _BITS[kind]
             if "client" in self._legs_of_server(kind, server) and offered & _PARENT[kind]:
                 bits |= offered
         if "roots" in caller.profile and (era == "modern" or self._has_own_lane(server, caller)):
             bits.add("roots")
-        return frozenset(bits)
+        return frozenset(bits).union(self.extensions.declared(server, caller.profile))
 
     def _has_own_lane(self, server: str, caller: Caller) -> bool:
         """Whether a handshake server's lane for this caller serves nobody else, ever.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from gateway.calls.elicitations import COMPLETE
@@ -15,6 +16,9 @@ from gateway.config.resolved import Limits, ServerConfig
 from gateway.errors import ConnectionLost, ServerUnavailable
 from gateway.upstream.clock import Clock
 from gateway.upstream.events import (
+    CHANGES,
+    KIND_OF,
+    KINDS,
     ElicitationCompleted,
     ListChanged,
     ListKind,
@@ -26,13 +30,14 @@ from gateway.upstream.events import (
 from gateway.upstream.following import Following
 from gateway.upstream.lane import Lane, Running
 from gateway.upstream.lanes import Want
-from gateway.upstream.listings import Listings, Part
+from gateway.upstream.listings import Hint, Listings, Part, Slot
 from gateway.upstream.paging import ListingBounds
 from gateway.upstream.pool import Pool
 from gateway.upstream.port import Asked, Connection, Dialer, Era, Listing
 from gateway.upstream.profiles import LaneKey, Profiles
 from gateway.upstream.supervisor import Supervisor
 from gateway.upstream.undeclared import WithoutRoots
+from gateway.upstream.visible import visible
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +47,6 @@ OnUnsolicited = Callable[[str, Asked], Awaitable[Json]]
 OnSession = Callable[[str, Identity, Asked], Awaitable[Json]]
 """Asks a client outside any call; raises ChannelClosed if it cannot be reached."""
 
-_CHANGES: Final[Mapping[str, tuple[ListKind, tuple[Part, ...]]]] = {
-    "notifications/tools/list_changed": ("tools", ("tools",)),
-    "notifications/prompts/list_changed": ("prompts", ("prompts",)),
-    "notifications/resources/list_changed": ("resources", ("resources", "templates")),
-}
-_KIND: Final[Mapping[Part, ListKind]] = {
-    "tools": "tools",
-    "prompts": "prompts",
-    "resources": "resources",
-    "templates": "resources",
-}
-_OFFERED: Final[tuple[ListKind, ...]] = ("tools", "prompts", "resources")
 _ATTEMPTS: Final = 3
 _ROOTS_CHANGED: Final = "notifications/roots/list_changed"
 _UPDATED: Final = "notifications/resources/updated"
@@ -104,6 +97,7 @@ class Unit:
         self.supervisor = Supervisor(config.name, self._connect, self, clock, rng)
         self.following = Following(config.name, self._borrow, self.pin, self.spawn, config.timeout)
         self.pool.on_open = self.following.opened
+        self.pool.on_end = self._lane_ended
         self._on_event = on_event
         self._on_unsolicited = on_unsolicited
         self._on_session = on_session
@@ -145,9 +139,35 @@ class Unit:
         """Return whose lane the caller's calls run on."""
         return self.profiles.pin(self.name, self.era, caller)
 
+    def slot(self, caller: Caller) -> Slot:
+        """Return whose listing a caller is shown: its own where it has a lane of its own, that is open."""
+        profile, pin = self.declared(caller), self.pin(caller)
+        own = self.pool.serves(pin) and not self.listings.fetching(profile, pin)
+        return profile, pin if own else None
+
     def listing(self, caller: Caller) -> Listing | None:
         """Return what the server is known to list for a caller, or failing that for the LLM alone."""
-        return self.listings.known(self.declared(caller), self.base)
+        return self.listings.known(*self._slots(caller))
+
+    def hint(self, part: Part, caller: Caller) -> Hint | None:
+        """Return what to tell of caching a part of `listing`; None if the server offers no such part.
+
+        What depends on a caller's capabilities is not the same for everybody.
+        """
+        hint = self.listings.hint(part, *self._slots(caller))
+        if hint is None or self.declared(caller) == self.base:
+            return hint
+        return replace(hint, public=False)
+
+    async def refresh(self, caller: Caller) -> None:
+        """Have the server list what is not at hand for a caller; see `Listings.refresh`."""
+        slot, pin = self.slot(caller), self.pin(caller)
+        opens = pin if slot[1] is None and slot[0] != self.base else None
+        await self.listings.refresh(slot, caller, opens)
+
+    def _slots(self, caller: Caller) -> tuple[Slot, Slot, Slot]:
+        slot = self.slot(caller)
+        return slot, (slot[0], None), (self.base, None)
 
     def check(self, caller: Caller) -> None:
         """Refuse a call that cannot be carried.
@@ -228,11 +248,13 @@ class Unit:
 
     def news(self, lane: Lane, method: str, params: Json) -> bool:
         """Take a notification about the server itself."""
-        change = _CHANGES.get(method)
+        change = CHANGES.get(method)
         if change is not None:
             kind, parts = change
-            if self.listings.invalidate(parts):
-                self._on_event(ListChanged(kind, self.name))
+            # Over stdio a session's lane is a process of its own, of which others have nothing.
+            whose = lane.pin if self.config.transport == "stdio" else None
+            if self.listings.invalidate(parts, None if whose is None else whose.key):
+                self._on_event(ListChanged(kind, self.name, whose))
             return True
         if method == _UPDATED:
             self._on_event(ResourceUpdated(str(params.get("uri")), self.name, params, lane.pin))
@@ -261,13 +283,14 @@ class Unit:
     def forget(self, identity: Identity) -> None:
         """Close what is a client's own, in the background."""
         self.following.forget(identity.key, self.pool.lanes)
+        self.listings.forget(identity.key)
         self.spawn(self.pool.close_pinned(identity.key))
 
     def status(self) -> ServerStatus:
         """Describe the server as it is now."""
         supervisor, lanes = self.supervisor, self.pool.lanes
         hello = supervisor.hello
-        listing = self.listings.known(self.base) or Listing()
+        listing = visible(self.config, self.listings.known((self.base, None)) or Listing())
         return ServerStatus(
             name=self.name,
             transport=self.config.transport,
@@ -279,7 +302,7 @@ class Unit:
             protocol_version=None if hello is None else hello.protocol_version,
             server_info={} if hello is None else hello.server_info,
             capabilities={} if hello is None else hello.capabilities,
-            declared=tuple(sorted(self.base)),
+            declared=tuple(sorted(bit for bit in self.base if isinstance(bit, str))),
             lanes=sum(not lane.control for lane in lanes),
             calls=sum(lane.running for lane in lanes),
             waiting=self.pool.waiting,
@@ -300,6 +323,8 @@ class Unit:
         """Take word from the supervisor: list anew, and tell clients that there is more to see."""
         self.listings.renew()
         self.instructions = self._instructions()
+        if self.supervisor.hello is not None:
+            self.profiles.extensions.learn(self.name, self.supervisor.hello.capabilities)
         self._shown = self._offered()
         self._changed(self._shown)
         self.spawn(self._list())
@@ -326,7 +351,7 @@ class Unit:
     async def _list(self) -> None:
         """List for the control lane's profile; everybody may see that."""
         try:
-            await self.listings.refresh(self.base, None)
+            await self.listings.refresh((self.base, None), None)
         finally:
             self.settled.set()
 
@@ -343,18 +368,24 @@ class Unit:
             )
         return text[:limit]
 
+    def _lane_ended(self, lane: Lane) -> None:
+        """Forget what a session's lane listed; the session is told where that was its own."""
+        if lane.pin is not None and self.listings.forget(lane.pin.key):
+            for kind in self._offered():
+                self._on_event(ListChanged(kind, self.name, lane.pin))
+
     def _offered(self) -> frozenset[ListKind]:
         hello = self.supervisor.hello
-        return frozenset(kind for kind in _OFFERED if hello is not None and kind in hello.capabilities)
+        return frozenset(kind for kind in KINDS if hello is not None and kind in hello.capabilities)
 
     def _changed(self, kinds: frozenset[ListKind]) -> None:
         self._touch()
-        for kind in _OFFERED:
+        for kind in KINDS:
             if kind in kinds:
                 self._on_event(ListChanged(kind, self.name))
 
     def _relisted(self, parts: set[Part]) -> None:
-        self._changed(frozenset(_KIND[part] for part in parts))
+        self._changed(frozenset(KIND_OF[part] for part in parts))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
