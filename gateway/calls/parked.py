@@ -152,9 +152,13 @@ class ParkedCall:
         self.task.add_done_callback(done)
 
     def give_up(self, error: BackchannelError) -> None:
-        """Cancel the call; whoever comes for it is told `error`."""
+        """Cancel the call; whoever comes for it is told `error`, and no answer counts any more."""
         if not self.over and self.task is not None:
             self.given_up = error
+            # The task may be a while about telling its server: its questions end now.
+            for question in self._open.values():
+                question.answer.cancel()
+            self._open.clear()
             self.task.cancel()
             self._changed.set()
 

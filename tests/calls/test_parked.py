@@ -180,6 +180,29 @@ def test_a_client_that_does_not_come_back_in_time_has_its_call_cancelled() -> No
     run(scenario)
 
 
+async def test_an_answer_that_comes_while_a_cancelled_call_takes_leave_of_its_server_is_dropped() -> None:
+    told, leaving = asyncio.Event(), asyncio.Event()
+    asked: list[asyncio.Task[Json]] = []
+
+    async def work(caller: ParkedCall) -> Json:
+        asked.append(asyncio.ensure_future(caller.park(FORM, {}, 0.01)))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            leaving.set()
+            await told.wait()
+        raise AssertionError
+
+    house = parking()
+    place = at(await house.begin(work, Client()))
+    await leaving.wait()
+    with pytest.raises(CallCancelled):
+        await house.resume(place, {"question-1": {}}, Client())
+    assert asked[0].cancelled()
+    told.set()
+    await house.aclose()
+
+
 def test_the_result_of_a_call_that_ended_while_its_client_was_away_waits_for_the_client() -> None:
     """For as long as the client had to answer, though that is longer than results are kept."""
 

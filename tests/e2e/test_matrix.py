@@ -70,9 +70,12 @@ class Cell(NamedTuple):
     @property
     def turn(self) -> Any:
         """What cells have in common that must go one by one."""
-        alike = self.client == "handshake" or self.behaviour == "lacks"
-        unattributed = self.server in ("stdio", "sse", "http-unrelated")
-        return (self.client, self.behaviour, self.server) if alike and unattributed else self
+        if self.server not in ("stdio", "sse", "http-unrelated"):
+            return self
+        if self.behaviour == "lacks":
+            # Nothing that is asked of these can reach a client: all of them may share a connection.
+            return (self.behaviour, self.server)
+        return (self.client, self.behaviour, self.server) if self.client == "handshake" else self
 
     @property
     def tool(self) -> str:
