@@ -20,7 +20,7 @@ from gateway.calls.model import Call, Capability, Identity
 from gateway.config.resolved import ElicitationByLlm
 from gateway.llm.port import Attempt, Budget, Completion, Prompt, Usage
 from gateway.observability.decisions import DecisionLog
-from gateway.policy.model import Kind, KindPolicy, Layer, Policy, Setting, Source, Strategy
+from gateway.policy.model import Both, Kind, KindPolicy, Layer, Policy, Setting, Source, Strategy
 
 Json = dict[str, Any]
 
@@ -56,7 +56,7 @@ ALICE = Identity("key-1", "alice", "session-secret", "desk-app")
 
 @dataclass
 class FakeCaller:
-    """A client that gives one scripted reply: a result, an exception, or silence (None)."""
+    """A client that gives one reply, once `gate` opens: a result, an exception, or silence (None)."""
 
     reply: Json | Exception | None = None
     profile: frozenset[Capability] = EVERYTHING
@@ -64,14 +64,15 @@ class FakeCaller:
     identity: Identity = ALICE
     asked: list[tuple[str, Json]] = field(default_factory=list)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
+    gate: asyncio.Event | None = None
     withdrawn: bool = False
 
     async def ask(self, method: str, params: Json) -> Json:
         self.asked.append((method, params))
         self.reached.set()
-        if self.reply is None:
+        if self.reply is None or self.gate is not None:
             try:
-                await asyncio.Event().wait()
+                await (self.gate or asyncio.Event()).wait()
             except asyncio.CancelledError:
                 self.withdrawn = True
                 raise
@@ -91,13 +92,14 @@ class FakeCaller:
 
 @dataclass
 class ScriptedLlm:
-    """A model that gives its replies in turn: a text, an exception, or silence (None)."""
+    """A model that gives its replies in turn, once `gate` opens: a text, an exception, or silence (None)."""
 
     replies: list[str | Exception | None]
     available: bool = True
     prompts: list[Prompt] = field(default_factory=list)
     budgets: list[Budget] = field(default_factory=list)
     reached: asyncio.Event = field(default_factory=asyncio.Event)
+    gate: asyncio.Event | None = None
     aborted: bool = False
 
     async def complete(self, prompt: Prompt, budget: Budget) -> Completion:
@@ -105,9 +107,9 @@ class ScriptedLlm:
         self.budgets.append(budget)
         self.reached.set()
         reply = self.replies[min(len(self.prompts), len(self.replies)) - 1]
-        if reply is None:
+        if reply is None or self.gate is not None:
             try:
-                await asyncio.Event().wait()
+                await (self.gate or asyncio.Event()).wait()
             except asyncio.CancelledError:
                 self.aborted = True
                 raise
@@ -134,6 +136,7 @@ def policy(
     timeout: float = 20.0,
     client_timeout: float | None = None,
     unsolicited: bool = False,
+    both: Both | None = None,
 ) -> Policy:
     """Every kind routed by one organization default; `timeout` bounds each leg."""
     patience = timeout if client_timeout is None else client_timeout
@@ -155,6 +158,7 @@ def policy(
             smart_discovery_enabled=False,
             external_default=Layer(f"external_mcp.external_routing.{kind}.default_strategy"),
             unsolicited_llm=unsolicited,
+            both=both or Both(head_start=0.0),
         )
 
     return Policy(of("sampling"), of("elicitation"))
@@ -207,7 +211,7 @@ def scene(
     forms = FormFiller(settings or ElicitationByLlm(), max_tokens=max_tokens)
     log, decisions = DecisionLog(10), list[Decision]()
 
-    class Both:
+    class Kept:
         def record(self, decision: Decision) -> None:
             decisions.append(decision)
             log.record(decision)
@@ -217,7 +221,7 @@ def scene(
         "llm": LlmAnswerer(kinds, forms, max_tokens=max_tokens),
     }
     parties = Parties(answerers, Combiner(kinds), Racing())
-    broker = Broker(policies or policy(strategy, **routing), parties, limits or BrokerLimits(), Both())
+    broker = Broker(policies or policy(strategy, **routing), parties, limits or BrokerLimits(), Kept())
     params: Json = {"name": "book", "arguments": {"city": "Ulm"}, "_meta": {"progressToken": "hidden"}}
     call = Call("tools/call", params, client, "booking", "booking__book")
     return Scene(client, model, broker, log, decisions, call)
