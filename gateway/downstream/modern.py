@@ -19,7 +19,6 @@ from gateway.calls.model import ChannelClosed, Identity, Json, Profile
 from gateway.config.resolved import Limits
 from gateway.downstream.envelope import meta_of
 from gateway.downstream.exchange import Exchange, Receive, Send, respond, respond_json
-from gateway.downstream.levels import LOG_LEVEL, passes
 from gateway.downstream.listen import Listener, Listeners
 from gateway.downstream.methods import Methods
 from gateway.downstream.outbox import Outbox
@@ -28,8 +27,9 @@ from gateway.downstream.retries import Retries
 from gateway.downstream.session import GATEWAY_INFO
 from gateway.downstream.translate import error_for_modern, for_modern
 from gateway.downstream.work import InFlight, Ticket
-from gateway.errors import PeerError
+from gateway.errors import InvalidCall, PeerError
 from gateway.wire import jsonrpc
+from gateway.wire.levels import LOG_LEVEL, is_level, passes
 
 VERSIONS: Final = ("2026-07-28",)
 _FRESH_MS: Final = 60_000
@@ -117,6 +117,7 @@ class ModernServer:
     ) -> Json:
         if method == "subscriptions/listen":
             return await self._listeners.listen(Listener(request_id, outbox), caller, params)
+        _check_level(params)
         if method == "server/discover":
             result = await self._discover()
         else:
@@ -137,6 +138,13 @@ class ModernServer:
         if greeting.instructions is not None:
             answer["instructions"] = greeting.instructions
         return answer
+
+
+def _check_level(params: Json) -> None:
+    """Refuse a log level that there is not (2026-07-28, server/utilities/logging, "Error Handling")."""
+    level = meta_of(params).get(LOG_LEVEL)
+    if level is not None and not is_level(level):
+        raise InvalidCall(f"_meta asks for a log level that there is not: {level!r}")
 
 
 class ModernEndpoint:

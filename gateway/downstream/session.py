@@ -12,7 +12,6 @@ from gateway import __version__
 from gateway.calls.elicitations import COMPLETE
 from gateway.calls.model import ChannelClosed, Identity, Json, Profile, Suspended
 from gateway.config.resolved import Limits
-from gateway.downstream.levels import is_level, passes, with_level
 from gateway.downstream.methods import RELAYED, Greeting, Methods
 from gateway.downstream.outbox import Outbox
 from gateway.downstream.profiles import profile_of
@@ -24,6 +23,7 @@ from gateway.wire import jsonrpc
 from gateway.wire.correlation import Outgoing
 from gateway.wire.jsonrpc import Json as Message
 from gateway.wire.jsonrpc import RequestId
+from gateway.wire.levels import is_level, passes, with_level
 
 VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """Handshake-era revisions, oldest first."""

@@ -151,7 +151,7 @@ class Fleet:
     async def set_level(self, caller: Caller, level: str) -> None:
         """Note which log messages a client wants, and tell servers in the background."""
         for unit in self._units.values():
-            unit.following.set_level(caller.identity.key, level, unit.pool.lanes)
+            unit.levels.set(caller.identity.key, level, unit.pool.lanes)
 
     def expect_news(self) -> None:
         """Tell of the next change of every list, even if nobody has listed since the last."""

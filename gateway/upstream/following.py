@@ -1,6 +1,6 @@
-"""What clients want to keep hearing from one server: updates of resources, and log levels.
+"""What clients want to keep hearing of from one server: updates of resources.
 
-A server keeps both per connection. A client with a lane of its own has them there; the others
+A server keeps that per connection. A client with a lane of its own has them there; the others
 share the control lane, each resource subscribed to once for all of them. A new connection is
 told again what the one before it was told.
 """
@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Final
+from typing import Any
 
 from gateway.calls.model import Caller, Json
 from gateway.errors import BackchannelError, CallTimedOut
@@ -20,14 +20,12 @@ from gateway.upstream.port import Connection
 
 logger = logging.getLogger(__name__)
 
-_LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
-
 Borrow = Callable[[Caller], AbstractAsyncContextManager[Connection]]
 """Lends the connection on which a caller's subscriptions live."""
 
 
 class Following:
-    """Subscriptions and log levels at one server.
+    """Subscriptions at one server.
 
     `pin_of` tells whose lane a caller uses (None: the shared ones). `timeout` bounds one
     request in seconds.
@@ -48,7 +46,6 @@ class Following:
         self._timeout = timeout
         self._lock = asyncio.Lock()
         self._holders: dict[str | None, dict[str, set[str]]] = {}
-        self._levels: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"<Following '{self._server}' {sum(map(len, self._holders.values()))} resources>"
@@ -81,16 +78,8 @@ class Following:
         if self._let_go(pin, uri, caller.identity.key):
             self._drop([lane for lane in lanes if _carries(lane, pin)], [uri])
 
-    def set_level(self, key: str, level: str, lanes: tuple[Lane, ...]) -> None:
-        """Note which log messages a client wants, and tell the lanes that serve it."""
-        self._levels[key] = level
-        for lane in lanes:
-            if lane.connection is not None and (lane.pin is None or lane.pin.key == key):
-                self._tell_level(lane.connection, self._level(lane))
-
     def forget(self, key: str, lanes: tuple[Lane, ...]) -> None:
         """Forget a client, whose own lane is about to be closed."""
-        self._levels.pop(key, None)
         self._holders.pop(key, None)
         unwanted = [uri for uri in list(self._holders.get(None, {})) if self._let_go(None, uri, key)]
         self._drop([lane for lane in lanes if _carries(lane, None)], unwanted)
@@ -103,7 +92,6 @@ class Following:
         pin = None if lane.pin is None else lane.pin.key
         for uri in self._holders.get(pin, {}) if _carries(lane, pin) else ():
             self._spawn(self._quietly(connection, "resources/subscribe", {"uri": uri}))
-        self._tell_level(connection, self._level(lane))
 
     def _drop(self, lanes: list[Lane], uris: list[str]) -> None:
         for connection in (lane.connection for lane in lanes if lane.connection is not None):
@@ -122,21 +110,6 @@ class Following:
         if not self._holders[pin]:
             del self._holders[pin]
         return True
-
-    def _level(self, lane: Lane) -> str | None:
-        """Return the level of a lane: its owner's, or the lowest that anybody wants."""
-        if lane.pin is not None:
-            return self._levels.get(lane.pin.key)
-        return min(self._levels.values(), key=_LEVELS.index, default=None)
-
-    def _tell_level(self, connection: Connection, level: str | None) -> None:
-        # The modern era has a level per request instead.
-        if (
-            level is not None
-            and connection.hello.era == "handshake"
-            and "logging" in connection.hello.capabilities
-        ):
-            self._spawn(self._quietly(connection, "logging/setLevel", {"level": level}))
 
     async def _quietly(self, connection: Connection, method: str, params: Json) -> None:
         try:

@@ -23,15 +23,21 @@ PROGRESS: Final = "notifications/progress"
 _NOBODYS: Final = frozenset({PROGRESS, "notifications/tasks/status"})
 """Progress that names no call, and the status of tasks, which are offered to neither side."""
 MESSAGE: Final = "notifications/message"
+_SHOWN: Final = 2000
+"""Characters of a server's log message that the gateway's own log keeps."""
 
 
 @dataclass(slots=True, eq=False)
 class Running:
-    """One call on a lane. `scope` is None for the gateway's own requests, which ask nothing."""
+    """One call on a lane. `scope` is None for the gateway's own requests, which ask nothing.
+
+    `level` is of the log messages that its client wants.
+    """
 
     key: LaneKey
     caller: Caller | None = None
     scope: Scope | None = None
+    level: str | None = None
     questions: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
     over: bool = False
 
@@ -82,6 +88,8 @@ class Lane:
         self.opened: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
         self.opened.add_done_callback(_retrieve)
         self.task: asyncio.Task[None] | None = None
+        self.told_level: str | None = None
+        """The log level that the server was asked for on this connection."""
         self._owner = owner
         self._now = now
         self._running: dict[int, Running] = {}
@@ -108,6 +116,19 @@ class Lane:
     def running(self) -> int:
         """How many requests it carries."""
         return len(self._running)
+
+    @property
+    def levels(self) -> tuple[str | None, ...]:
+        """The log levels that its calls want."""
+        return tuple(running.level for running in self._running.values())
+
+    def set_level(self, key: str, level: str) -> bool:
+        """Change what the running calls of a client want; False if there are none."""
+        own = [each for each in self._running.values() if each.scope and each.caller]
+        mine = [each for each in own if each.caller and each.caller.identity.key == key]
+        for running in mine:
+            running.level = level
+        return bool(mine)
 
     def view(self) -> LaneView:
         """Return what a decision may know of this lane."""
@@ -206,16 +227,26 @@ class Lane:
         """
         if method in _NOBODYS or self._owner.news(self, method, params):
             return
-        running = self._oldest()
-        sole = running is not None and not self._mixed and not self.exact
-        if sole and running is not None and running.scope is not None:
+        running = self._hearer(method)
+        if running is not None and running.scope is not None:
             running.scope.notification(method, params)
         elif method == MESSAGE and self.pin is not None:
             self._owner.logged(self.pin, params)
         elif method == MESSAGE:
-            logger.info("server '%s' says [%s]: %s", self.server, params.get("level"), params.get("data"))
+            level, data = params.get("level"), str(params.get("data"))
+            logger.info("server '%s' says [%s]: %s", self.server, level, data[:_SHOWN])
         else:
             logger.debug("server '%s' sent %s outside any call; dropped", self.server, method)
+
+    def _hearer(self, method: str) -> Running | None:
+        """Return whose a notification is that names no call; None where that cannot be said."""
+        if self._mixed:
+            return None
+        if not self.exact:
+            return self._oldest()
+        # Servers of 2026-07-28 log for requests that asked for it, and before they answer them.
+        asking = (running for running in self._running.values() if running.scope and running.level)
+        return next(asking, None) if method == MESSAGE else None
 
     def _oldest(self) -> Running | None:
         return next((running for running in self._running.values() if running.scope is not None), None)

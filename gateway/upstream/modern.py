@@ -10,6 +10,7 @@ from gateway.errors import PeerError
 from gateway.upstream.handshake import CLIENT_INFO, HANDSHAKE_VERSIONS, as_object, as_text, declared
 from gateway.upstream.port import Hello, Json
 from gateway.wire import jsonrpc
+from gateway.wire.levels import LOG_LEVEL
 
 MODERN_VERSIONS: Final = ("2026-07-28",)
 """Revisions without a handshake, oldest first."""
@@ -18,7 +19,6 @@ PROTOCOL_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
 _CLIENT_INFO: Final = "io.modelcontextprotocol/clientInfo"
 _CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
 _SERVER_INFO: Final = "io.modelcontextprotocol/serverInfo"
-LOG_LEVEL: Final = "io.modelcontextprotocol/logLevel"
 
 ENVELOPE: Final = frozenset({PROTOCOL_VERSION, _CLIENT_INFO, _CAPABILITIES, LOG_LEVEL})
 """The per-request fields in `params._meta`, which exist in the modern era alone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -58,6 +58,7 @@ class Pool:
         self.exact = False
         self.on_open: Callable[[Lane], None] = lambda _lane: None
         self.on_end: Callable[[Lane], None] = lambda _lane: None
+        self.on_enter: Callable[[Lane], Awaitable[None]] = _nothing
         self._dialer = dialer
         self._owner = owner
         self._clock = clock
@@ -102,6 +103,7 @@ class Pool:
         abandoned = True
         try:
             connection = await lane.ready()
+            await self.on_enter(lane)
             yield connection
             abandoned = False
         except PeerError:
@@ -345,6 +347,10 @@ class Pool:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a lane of server '%s' failed; this is a defect of the gateway", self.config.name,
                          exc_info=error)  # fmt: skip
+
+
+async def _nothing(_lane: Lane) -> None:
+    pass
 
 
 async def _bounded(connection: Connection, server: str) -> None:

@@ -30,6 +30,7 @@ from gateway.upstream.events import (
 from gateway.upstream.following import Following
 from gateway.upstream.lane import Lane, Running
 from gateway.upstream.lanes import Want
+from gateway.upstream.levels import Levels
 from gateway.upstream.listings import Hint, Listings, Part, Slot
 from gateway.upstream.paging import ListingBounds
 from gateway.upstream.pool import Pool
@@ -38,6 +39,7 @@ from gateway.upstream.profiles import LaneKey, Profiles
 from gateway.upstream.supervisor import Supervisor
 from gateway.upstream.undeclared import WithoutRoots
 from gateway.upstream.visible import visible
+from gateway.wire.levels import level_of
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +100,8 @@ class Unit:
         self.following = Following(config.name, self._borrow, self.pin, self.spawn, config.timeout)
         self.pool.on_open = self.following.opened
         self.pool.on_end = self._lane_ended
+        self.levels = Levels(config.name, self.spawn)
+        self.pool.on_enter = self.levels.entered
         self._on_event = on_event
         self._on_unsolicited = on_unsolicited
         self._on_session = on_session
@@ -198,7 +202,8 @@ class Unit:
             attempts += 1
             sent = False
             try:
-                async with self.pool.lease(want, Running(key, call.caller, scope)) as connection:
+                running = Running(key, call.caller, scope, level_of(call.params))
+                async with self.pool.lease(want, running) as connection:
                     sent = True
                     return await connection.call(call.method, call.params, scope, call.resume)
             except ConnectionLost:
@@ -284,6 +289,7 @@ class Unit:
         """Close what is a client's own, in the background."""
         self.following.forget(identity.key, self.pool.lanes)
         self.listings.forget(identity.key)
+        self.levels.forget(identity.key)
         self.spawn(self.pool.close_pinned(identity.key))
 
     def status(self) -> ServerStatus:

@@ -16,6 +16,7 @@ from gateway.policy.model import KindPolicy, Layer, Policy, Setting, Source, Str
 from gateway.upstream.clock import Clock
 from gateway.upstream.fleet import Fleet
 from gateway.upstream.port import Era, Hello, Listener
+from gateway.wire.levels import LOG_LEVEL
 
 HERE = Source("gateway.yaml", "mcpServers")
 EVERYTHING = {"tools": {}, "prompts": {}, "resources": {"subscribe": True}, "logging": {}}
@@ -197,6 +198,8 @@ class FakeConnection:
         self._fake.sent.append(sent)
         if method in self._fake.refused:
             raise PeerError(*self._fake.refused[method])
+        if method == "tools/call":
+            self._fake.arrived.set()
         if method not in self._fake.held and method != "tools/call":
             return self._fake.answer(method, params, self.profile)
         try:
@@ -235,7 +238,8 @@ class FakeServer:
     """A `Dialer`. `lists` maps a member of a result (`tools`, …) to entries or to pages of them.
 
     `refuse` makes dialing fail with that reason; `gate` holds dialing; `held` are methods
-    whose answers the test gives itself; `refused` are those answered with an error.
+    whose answers the test gives itself; `arrived` is set by each call; `refused` are
+    those answered with an error.
     """
 
     def __init__(
@@ -256,6 +260,7 @@ class FakeServer:
         self.gate = asyncio.Event()
         self.gate.set()
         self.held: set[str] = set()
+        self.arrived = asyncio.Event()
         self.refused: dict[str, tuple[int, str]] = {}
 
     @property
@@ -368,10 +373,13 @@ class Calling:
         return not self.task.done()
 
 
-async def begin(fleet: Fleet, server: str, caller: FakeCaller, tool: str = "tool") -> Calling:
-    """Start a call and let it get as far as it can."""
+async def begin(
+    fleet: Fleet, server: str, caller: FakeCaller, tool: str = "tool", level: str | None = None
+) -> Calling:
+    """Start a call, which may ask for a log level, and let it get as far as it can."""
     scope = FakeScope(caller.identity.key)
-    call = Call("tools/call", {"name": tool}, caller, server, f"{server}__{tool}")
+    meta = {} if level is None else {"_meta": {LOG_LEVEL: level}}
+    call = Call("tools/call", {"name": tool, **meta}, caller, server, f"{server}__{tool}")
     task = asyncio.create_task(fleet.call(call, scope))
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     await turns()

@@ -151,39 +151,9 @@ async def test_a_server_that_comes_back_is_told_again_what_clients_follow() -> N
     server, clock = FakeServer("s"), HeldClock()
     async with running(server, clock=clock, isolation="shared") as fleet:
         await fleet.subscribe_resource("s", "r://1", session("ann"))
-        await fleet.set_level(session("ann"), "warning")
         server.control.die()
         await clock.pass_by(1)
         assert subscriptions(server) == [("+", "r://1")] * 2
-        assert [sent.params for sent in server.control.sent if sent.method == "logging/setLevel"] == [
-            {"level": "warning"}
-        ]
-
-
-async def test_a_log_level_is_the_sessions_own_or_the_lowest_of_those_who_share() -> None:
-    def levels(server):
-        return [sent.params["level"] for sent in server.sent if sent.method == "logging/setLevel"]
-
-    own, shared = FakeServer("own"), FakeServer("shared")
-    async with running(own) as fleet:
-        await fleet.set_level(session("ann"), "error")
-        await turns()
-        await begin(fleet, "own", session("ann"))
-        await begin(fleet, "own", session("bob"))
-        assert [sent.params for sent in own.live[1].sent if sent.method == "logging/setLevel"] == [
-            {"level": "error"}
-        ]
-        assert not [sent for sent in own.live[2].sent if sent.method == "logging/setLevel"]
-    async with running(shared, isolation="shared") as fleet:
-        for name, level in (("ann", "error"), ("bob", "info"), ("eve", "critical")):
-            await fleet.set_level(session(name), level)
-            await turns()
-        assert levels(shared) == ["error", "info", "info"]
-    silent = FakeServer("silent", capabilities={"tools": {}})
-    async with running(silent) as fleet:
-        await fleet.set_level(session("ann"), "error")
-        await turns()
-        assert not levels(silent)
 
 
 async def test_changed_roots_are_told_on_the_clients_own_lanes_if_they_were_declared() -> None:

@@ -200,3 +200,22 @@ async def test_log_messages_reach_the_only_client_a_lane_ever_had_and_no_other(c
         connection.tell("notifications/progress", {"progressToken": 1, "progress": 1})
         assert not bob.scope.heard
         assert "about ann" in caplog.text
+
+
+async def test_log_messages_of_a_modern_server_are_those_of_the_call_that_asked_for_them(caplog) -> None:
+    caplog.set_level("INFO")
+    server = FakeServer("s", era="modern")
+    line = {"level": "info", "data": "a line"}
+    async with running(server) as fleet:
+        silent = await begin(fleet, "s", session("ann"))
+        asking = await begin(fleet, "s", session("ann"), level="info")
+        connection = server.calls[0].connection
+        connection.tell("notifications/message", line)
+        connection.tell("notifications/unknown", {})
+        assert (silent.scope.heard, asking.scope.heard) == ([], [("notifications/message", line)])
+        await server.calls[1].result()
+        connection.tell("notifications/message", line)
+        await begin(fleet, "s", session("bob"), level="info")
+        connection.tell("notifications/message", line)
+        assert (len(silent.scope.heard), len(asking.scope.heard)) == (0, 1)
+        assert caplog.text.count("server 's' says [info]: a line") == 2

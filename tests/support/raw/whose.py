@@ -37,6 +37,15 @@ async def levels(server: Server, message: Json, arguments: Json, related: Send, 
     return {"resultType": "complete", "content": [], "structuredContent": {"told": told, "asked": asked}}
 
 
+async def late(server: Server, message: Json, arguments: Json, related: Send, unrelated: Send) -> Json:
+    """Report progress for the request before this one, which has ended, and then for this one."""
+    mark = message["params"].get("_meta", {}).get("progressToken")
+    for token in (mark, message["id"] - 1):
+        report = notification("notifications/progress", progressToken=token, progress=1)
+        await (unrelated if UNRELATED else related)(report)
+    return {"resultType": "complete", "content": [], "structuredContent": {"mark": mark}}
+
+
 class Whose(Server):
     """Takes log levels."""
 
@@ -47,7 +56,7 @@ class Whose(Server):
         return await super().result(message, related, unrelated)
 
 
-for tool in (whose, levels):
+for tool in (whose, levels, late):
     TOOL[tool.__name__] = tool
     TOOLS.append({"name": tool.__name__, "inputSchema": {"type": "object"}})
 

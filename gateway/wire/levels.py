@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 LEVELS: Final = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
@@ -22,6 +23,18 @@ def with_level(params: dict[str, Any], level: str) -> dict[str, Any]:
 def is_level(value: object) -> bool:
     """Whether a value names a level."""
     return isinstance(value, str) and value in _RANK
+
+
+def level_of(params: dict[str, Any]) -> str | None:
+    """Return the level that a request asks for in its `_meta`; None if it asks for no level there is."""
+    meta: Any = params.get("_meta")
+    level = cast("dict[str, Any]", meta).get(LOG_LEVEL) if isinstance(meta, dict) else None
+    return level if is_level(level) else None
+
+
+def lowest(levels: Iterable[str | None]) -> str | None:
+    """Return the level that lets through what any of these does; None where nobody says."""
+    return min((level for level in levels if level is not None), key=_RANK.__getitem__, default=None)
 
 
 def passes(params: dict[str, Any], minimum: str | None) -> bool:
