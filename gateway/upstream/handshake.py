@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final, cast
 
 import gateway
 from gateway.calls.model import Extra, Profile
 from gateway.errors import ServerUnavailable
 from gateway.upstream.port import Hello, Json
-from gateway.wire import jsonrpc
 
 HANDSHAKE_VERSIONS: Final = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 """Revisions that begin with `initialize`, oldest first."""
@@ -27,7 +27,7 @@ def declared(profile: Profile) -> Json:
     if "roots" in profile:
         capabilities["roots"] = {}
     for extra in sorted((one for one in profile if isinstance(one, Extra)), key=str):
-        capabilities.setdefault(extra.field, {})[extra.name] = jsonrpc.decode(extra.settings)
+        capabilities.setdefault(extra.field, {})[extra.name] = json.loads(extra.settings)
     return capabilities
 
 

@@ -4,7 +4,7 @@
 
 JSON has results by method; what it says of `initialize` and `server/discover` is laid over the
 raw server's own answer. The tool `say` takes more of it as its arguments, for this process and
-(`notify`) with a notification after it; a tool that no list of the raw server has is an `echo`.
+(`notify`, `params`) with a notification after it; a tool that no list of the raw server has is an `echo`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Saying(Server):
     async def say(self, more: Json, unrelated: Send) -> Json:
         SAYS.update(more.get("says", {}))
         if "notify" in more:
-            change = notification(more["notify"])
+            change = notification(more["notify"], **more.get("params", {}))
             for send in [*self.listeners.values()] or [unrelated]:
                 await send(change)
         return {"content": []}
