@@ -101,7 +101,8 @@ class Gateway:
             self._methods, self._in_flight, self._subscriptions, config.limits, self._session_ended
         )
         self._parking = Parking(_parking_limits(config), lambda result: len(jsonrpc.encode(result)))
-        retries = Retries(self._methods, Sealer(config.state_keys), self._parking)
+        self._sealer = Sealer(config.state_keys, ttl=config.limits.max_call_seconds)
+        retries = Retries(self._methods, self._sealer, self._parking)
         self._modern = ModernServer(self._methods, self._in_flight, retries, self._listeners)
         self.app = Application(self)
         self._ready = asyncio.Event()
@@ -159,6 +160,14 @@ class Gateway:
     def servers(self) -> Sequence[ServerStatus]:
         """Return the state of every server."""
         return self.fleet.status()
+
+    def calls(self) -> Json:
+        """Return how many calls run, wait for their clients, and came with a state that was refused."""
+        return {
+            "in_flight": len(self._in_flight),
+            "parked": len(self._parking),
+            "refused_states": self._sealer.refused,
+        }
 
     def decisions(
         self, count: int, server: str | None = None, kind: str | None = None, source: str | None = None

@@ -33,6 +33,10 @@ class Status(Protocol):
         """Return one dataclass a server."""
         ...
 
+    def calls(self) -> Json:
+        """Return counts of the clients' calls."""
+        ...
+
     def decisions(
         self, count: int, server: str | None, kind: str | None, source: str | None
     ) -> Sequence[Json]:
@@ -52,6 +56,9 @@ def pages(status: Status, guard: Guard) -> Callable[[Scope, Receive, Send], Awai
     async def servers(_: Request) -> Response:
         return JSONResponse({"servers": [dataclasses.asdict(server) for server in status.servers()]})
 
+    async def calls(_: Request) -> Response:
+        return JSONResponse(status.calls())
+
     async def decisions(request: Request) -> Response:
         query = request.query_params
         limit = query.get("limit", "100")
@@ -65,6 +72,7 @@ def pages(status: Status, guard: Guard) -> Callable[[Scope, Receive, Send], Awai
             Route("/health", health),
             Route("/ready", ready),
             Route("/api/servers", servers),
+            Route("/api/calls", calls),
             Route("/api/decisions", decisions),
         ]
     )

@@ -129,7 +129,8 @@ class ModernClient:
         headers = {**BOTH, "mcp-protocol-version": VERSION, "mcp-method": method}
         if "name" in params:
             headers["mcp-name"] = params["name"]
-        async with self.http.stream("POST", "/mcp", json=message, headers=headers) as response:
+        body = json.dumps(message)  # escapes what is not ASCII, lone surrogates too
+        async with self.http.stream("POST", "/mcp", content=body, headers=headers) as response:
             if response.headers["content-type"] != "text/event-stream":
                 return Round(json.loads(await response.aread()), [], response.status_code)
             stream, told = EventStream(response), list[Json]()
