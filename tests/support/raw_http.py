@@ -32,7 +32,7 @@ def modern(message: dict[str, Any], **headers: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def http(front: Front, **headers: str) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=front.base, headers={**BOTH, **headers}, timeout=20) as client:
+    async with httpx2.AsyncClient(base_url=front.base, headers={**BOTH, **headers}, timeout=60) as client:
         yield client
 
 
