@@ -206,6 +206,7 @@ class Gateway:
             by_name,
             limits.max_call_seconds,
             self.config.label_questions,
+            {entry.exposed: entry.timeout for entry in self.config.tools if entry.timeout is not None},
             self._elicitations,
         )
         return Methods(relay, self.fleet.catalog, limits.page_size)

@@ -25,6 +25,7 @@ from gateway.calls.model import (
 )
 from gateway.config.resolved import ServerConfig
 from gateway.errors import CallTimedOut, UrlElicitationRequired
+from gateway.policy.model import Setting, Source
 
 
 class Target(Protocol):
@@ -106,7 +107,8 @@ class Relay:
     """Carries clients' calls to their servers. Holds no state of its own.
 
     `max_call_seconds` bounds a call in all, people's time included; each server's own
-    `timeout` bounds the time it takes without its questions. With `label_questions` a client is
+    `timeout` bounds the time it takes without its questions, or what `tools` says of the tool, by
+    its exposed name. With `label_questions` a client is
     told which server asks; `elicitations` keeps which client was shown which URL.
     """
 
@@ -116,6 +118,7 @@ class Relay:
     servers: Mapping[str, ServerConfig]
     max_call_seconds: float
     label_questions: bool = True
+    tools: Mapping[str, Setting[float]] = field(default_factory=dict[str, Setting[float]])
     elicitations: Elicitations = field(default_factory=Elicitations)
 
     async def call(
@@ -136,8 +139,8 @@ class Relay:
         if isinstance(resume, Afresh):
             afresh.accepted(call, resume)
             call.resume = None
-        config = self.servers[target.server]
-        deadline = Deadline(config.timeout, self.max_call_seconds)
+        limit = self._limit(call)
+        deadline = Deadline(limit.value, self.max_call_seconds)
         try:
             async with deadline:
                 scope = CallScope(call, self.answers, deadline, self.elicitations)
@@ -145,7 +148,7 @@ class Relay:
         except TimeoutError:
             if not deadline.expired:
                 raise
-            raise self._timed_out(call, config, deadline) from None
+            raise self._timed_out(call, limit, deadline) from None
         finally:
             self.elicitations.over(call)
         return self._for_client(outcome, call) if isinstance(outcome, Suspended) else outcome
@@ -182,12 +185,20 @@ class Relay:
             requests[key] = {**raw, "params": params} if "params" in raw else raw
         return replace(outcome, requests=requests)
 
-    def _timed_out(self, call: Call, config: ServerConfig, deadline: Deadline) -> CallTimedOut:
+    def _limit(self, call: Call) -> Setting[float]:
+        """Return the seconds that the server has for a call, and the place that says so."""
+        own = self.tools.get(call.tool or "")
+        if own is not None:
+            return own
+        config = self.servers[call.server]
+        at = config.source
+        return Setting(config.timeout, Source(at.file, f"{at.path}.timeout_seconds", at.line))
+
+    def _timed_out(self, call: Call, limit: Setting[float], deadline: Deadline) -> CallTimedOut:
+        seconds, setting = limit.value, f"timeout_seconds ({limit.source})"
         if deadline.spent_in_all:
-            limit, setting = self.max_call_seconds, "limits.max_call_seconds"
-        else:
-            limit, setting = config.timeout, f"timeout_seconds of server '{config.name}' in {config.source}"
+            seconds, setting = self.max_call_seconds, "limits.max_call_seconds"
         return CallTimedOut(
-            f"server '{config.name}' did not finish {call.method} '{call.target}' within {limit:g} s; "
+            f"server '{call.server}' did not finish {call.method} '{call.target}' within {seconds:g} s; "
             f"raise {setting} if it needs longer"
         )

@@ -14,7 +14,8 @@ class ToolEntry:
     """What a capability file says about one tool.
 
     `exposed` is the name clients see, the key of policy's tool level. `name` is as written:
-    the exposed name, or with `server` beside it that server's own name. `description` and
+    the exposed name, or with `server` beside it that server's own name. `timeout` bounds one
+    call in seconds, in place of the server's. `description` and
     `input_schema` document the entry for its readers; clients are shown the server's own.
     """
 
@@ -24,4 +25,5 @@ class ToolEntry:
     server: str | None = None
     description: str | None = None
     input_schema: Mapping[str, Any] | None = None
+    timeout: Setting[float] | None = None
     strategies: Mapping[Kind, Setting[Strategy]] = field(default_factory=dict[Kind, Setting[Strategy]])

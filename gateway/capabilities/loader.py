@@ -81,6 +81,7 @@ def _entry(
         server=tool.server,
         description=tool.description,
         input_schema=tool.schema_camel if tool.schema_camel is not None else tool.schema_snake,
+        timeout=setting(document, (*key, "timeout_seconds"), tool.timeout_seconds),
         strategies=strategies,
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from gateway.config.raw_base import Name, Raw, StrategyName
+from gateway.config.raw_base import Name, Raw, Seconds, StrategyName
 
 
 class RawTool(Raw):
@@ -22,6 +22,8 @@ class RawTool(Raw):
     """For readers of this file; clients are shown the server's own schema."""
     schema_snake: dict[str, Any] | None = Field(default=None, alias="input_schema")
     """The same as `inputSchema`."""
+    timeout_seconds: Seconds | None = None
+    """Limit of one call of this tool; the time its questions take is not counted. Default: its server's."""
     sampling_strategy: StrategyName | None = None
     """Level 1: who answers the sampling requests of this tool's calls."""
     elicitation_strategy: StrategyName | None = None

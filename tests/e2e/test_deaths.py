@@ -117,6 +117,21 @@ async def test_a_hung_server_is_timed_out_by_its_own_setting(tmp_path: Path, kin
     assert seen == {"cancelled": ["hung"]}
 
 
+async def test_a_tool_s_own_limit_counts_and_not_its_server_s(tmp_path: Path) -> None:
+    (tmp_path / "capabilities").mkdir()
+    (tmp_path / "capabilities" / "slow.yaml").write_text("tools: [{name: raw__wait, timeout_seconds: 0.2}]\n")
+    async with raw_server("stdio-handshake") as raw:
+        server = {"name": "raw", "command": raw.command, "args": list(raw.args)}
+        config = {"external_mcp": {"servers": [server]}}
+        async with running_gateway(tmp_path, config) as gateway, Person().client(gateway.url) as client:
+            with pytest.raises(
+                MCPError,
+                match=r"within 0.2 s; raise timeout_seconds \(\S*slow.yaml:1 tools\[0\].timeout_seconds\)",
+            ):
+                await client.call_tool("raw__wait", {"name": "hung"})
+            assert (await client.call_tool("raw__echo", {})).structured_content == {}
+
+
 @pytest.mark.parametrize("kind", ["stdio-handshake", "http-handshake"])
 async def test_more_questions_than_a_call_may_ask_are_refused_by_the_settings_name(tmp_path, kind) -> None:
     person = Person()
