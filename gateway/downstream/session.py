@@ -43,6 +43,7 @@ class SessionCaller:
         self._session = session
         self._outbox = outbox
         self._minted: list[str] = []
+        self._open: set[RequestId] = set()
 
     @property
     def identity(self) -> Identity:
@@ -60,18 +61,30 @@ class SessionCaller:
             raise ChannelClosed("the client's stream for this call is gone")
         params, minted = with_id(method, params)
         request_id, answer = self._session.outgoing.open()
+        self._open.add(request_id)
         self._outbox.put(jsonrpc.request(request_id, method, params))
         try:
             result = await answer
             if minted is not None and result.get("action") == "accept":
                 self._minted.append(minted)
             return result
-        except asyncio.CancelledError:
-            withdrawn = {"requestId": request_id, "reason": "the question is no longer open"}
-            self._outbox.put(jsonrpc.notification("notifications/cancelled", withdrawn))
+        except (asyncio.CancelledError, ConnectionLost):
+            self._withdraw(request_id)
             raise
         finally:
+            self._open.discard(request_id)
             self._session.outgoing.close(request_id)
+
+    def _withdraw(self, request_id: RequestId) -> None:
+        if request_id in self._open:
+            self._open.discard(request_id)
+            withdrawn = {"requestId": request_id, "reason": "the question is no longer open"}
+            self._outbox.put(jsonrpc.notification("notifications/cancelled", withdrawn))
+
+    def over(self) -> None:
+        """Withdraw what is still asked, while the stream of the call, which has ended, can still say so."""
+        for request_id in list(self._open):
+            self._withdraw(request_id)
 
     async def park(self, method: str, params: Json, limit: float) -> Json:
         """Ask on the call's stream as always: this client need not retry to answer."""
@@ -207,7 +220,10 @@ class Session:
             return await own(params, caller)
         if self.level is not None and method in RELAYED:
             params = with_level(params, self.level)
-        outcome = await self._methods.handle(method, params, caller)
+        try:
+            outcome = await self._methods.handle(method, params, caller)
+        finally:
+            caller.over()
         if isinstance(outcome, Suspended):
             raise InvalidCall("the call waits for its client, which cannot be asked that way in this era")
         caller.completed()

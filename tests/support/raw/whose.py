@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from server import Server, main
@@ -46,8 +47,40 @@ async def late(server: Server, message: Json, arguments: Json, related: Send, un
     return {"resultType": "complete", "content": [], "structuredContent": {"mark": mark}}
 
 
+async def stay(server: Server, message: Json, arguments: Json, related: Send, unrelated: Send) -> Json:
+    """Stay until cancelled, perhaps with a question open; the file `record` tells what happened."""
+    server.records[message["id"]] = arguments["record"]
+    append(arguments["record"], "started")
+    send = unrelated if UNRELATED else related
+    mark = message["params"].get("_meta", {}).get("progressToken")
+    await send(notification("notifications/progress", progressToken=mark, progress=1))
+    try:
+        if arguments.get("ask"):
+            await server.ask(send, "elicitation/create", {"message": "Well?", "requestedSchema": {}})
+            append(arguments["record"], "answered")
+        await asyncio.Event().wait()
+    finally:
+        append(arguments["record"], "cancelled")
+    raise AssertionError
+
+
+def append(path: str, line: str) -> None:
+    with Path(path).open("a") as file:
+        file.write(f"{line}\n")
+
+
 class Whose(Server):
-    """Takes log levels."""
+    """Takes log levels, and records which calls of `stay` it was told are cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: dict[Any, str] = {}
+
+    async def notified(self, message: Json, session: str = "") -> None:
+        requested = message.get("params", {}).get("requestId")
+        if message["method"] == "notifications/cancelled" and requested in self.records:
+            append(self.records[requested], "told")
+        await super().notified(message, session)
 
     async def result(self, message: Json, related: Send, unrelated: Send) -> Json:
         if message["method"] == "logging/setLevel":
@@ -56,7 +89,7 @@ class Whose(Server):
         return await super().result(message, related, unrelated)
 
 
-for tool in (whose, levels, late):
+for tool in (whose, levels, late, stay):
     TOOL[tool.__name__] = tool
     TOOLS.append({"name": tool.__name__, "inputSchema": {"type": "object"}})
 
