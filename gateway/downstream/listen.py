@@ -91,8 +91,14 @@ class Listeners:
             return []
         if not isinstance(uris, list):
             raise InvalidCall("resourceSubscriptions must be a list of URIs")
+        wanted = cast("list[Any]", uris)
+        if len(wanted) > self._subscriptions.limit:
+            raise InvalidCall(
+                f"resourceSubscriptions has {len(wanted)} entries, and one client may have "
+                f"{self._subscriptions.limit} (limits.max_subscriptions)"
+            )
         honoured: list[str] = []
-        for uri in cast("list[Any]", uris):
+        for uri in wanted:
             if not isinstance(uri, str):
                 raise InvalidCall("resourceSubscriptions must be a list of URIs")
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -57,12 +58,13 @@ class _Entry:
 
 
 class Subscriptions:
-    """Everybody connected, and the resources each has subscribed to. At most `limit` subscriptions in all."""
+    """Everybody connected, and the resources each has subscribed to: at most `limit` of one client."""
 
     def __init__(self, locator: Locator, servers: Servers, limit: int) -> None:
         self._locator = locator
         self._servers = servers
-        self._limit = limit
+        self.limit = limit
+        self._of_client = Counter[str]()
         self._everybody: set[Subscriber] = set()
         self._by_uri: dict[str, dict[Subscriber, _Entry]] = {}
 
@@ -88,11 +90,12 @@ class Subscriptions:
         """
         if subscriber in self._by_uri.get(uri, {}):
             return
-        if len(self) >= self._limit:
-            raise LimitExceeded(
-                f"there are {self._limit} subscriptions already; raise limits.max_subscriptions"
-            )
         target = await self._locator.locate("resources/subscribe", {"uri": uri}, caller)
+        if self._of_client[_client(caller)] >= self.limit:
+            raise LimitExceeded(
+                f"this client has {self.limit} subscriptions already (limits.max_subscriptions)"
+            )
+        self._of_client[_client(caller)] += 1
         self._by_uri.setdefault(uri, {})[subscriber] = _Entry(target.server, caller)
         try:
             await self._servers.subscribe_resource(target.server, uri, caller)
@@ -138,6 +141,13 @@ class Subscriptions:
     def _forget(self, subscriber: Subscriber, uri: str) -> _Entry | None:
         entries = self._by_uri.get(uri, {})
         entry = entries.pop(subscriber, None)
+        if entry is not None:
+            self._of_client -= Counter((_client(entry.caller),))
         if not entries:
             self._by_uri.pop(uri, None)
         return entry
+
+
+def _client(caller: Caller) -> str:
+    """Return whose subscriptions are counted together: anonymous requests cannot be told apart."""
+    return caller.identity.session or caller.identity.principal or "anonymous"

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 
 from gateway.calls.model import Caller, Capability, Identity, Json, LaterAnswer, Profile, Scope
 from gateway.errors import ConnectionLost, QuestionRefused, ServerUnavailable
+from gateway.upstream.budget import Budget
 from gateway.upstream.lanes import LaneView
 from gateway.upstream.port import Asked, Connection
 from gateway.upstream.profiles import LaneKey
@@ -97,6 +98,7 @@ class Lane:
         self._bound: str | None = None
         self._served: str | None = None
         self._mixed = False
+        self._budget = Budget()
 
     def __repr__(self) -> str:
         state = "opening" if self.connection is None else "closed" if self.closed else "open"
@@ -233,6 +235,8 @@ class Lane:
         elif method == MESSAGE and self.pin is not None:
             self._owner.logged(self.pin, params)
         elif method == MESSAGE:
+            if not self._budget.spend():
+                return
             level, data = params.get("level"), str(params.get("data"))
             logger.info("server '%s' says [%s]: %s", self.server, level, data[:_SHOWN])
         else:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from gateway.config.resolved import ServerConfig
 from gateway.errors import ServerUnavailable
+from gateway.upstream.budget import Budget
 from gateway.upstream.guardian import Guardian
 
 INHERITED = (
@@ -30,7 +31,6 @@ _LAST_WORDS = 1.0
 """Seconds to wait for the exit status and the rest of standard error, once the output has ended."""
 _LAST_LINES = 3
 _LINE_SHOWN = 2000
-_LINES_PER_SECOND = 200
 _BATCH = 64
 _PIPE_LIMIT = 1 << 18
 
@@ -187,10 +187,11 @@ def secrets_of(env: Mapping[str, str]) -> tuple[str, ...]:
 
 async def _drain(stream: asyncio.StreamReader, name: str, last: deque[str], secrets: tuple[str, ...]) -> None:
     log = logging.getLogger(f"gateway.server.{name}")
-    budget = _Budget()
+    budget = Budget()
+    taken = 0
     while chunk := await _line(stream):
-        budget.lines += 1
-        if budget.lines % _BATCH == 0:
+        taken += 1
+        if taken % _BATCH == 0:
             await asyncio.sleep(0)  # lines at hand cost no wait, and others must have their turn
         text = chunk.decode("utf-8", "replace").rstrip()[:_LINE_SHOWN]
         if not text:
@@ -213,27 +214,6 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
         return b""
     except asyncio.LimitOverrunError as error:
         return await stream.read(error.consumed or 1)
-
-
-class _Budget:
-    """Lets so many lines pass a second, and counts the rest."""
-
-    def __init__(self) -> None:
-        self.lines = 0
-        self.hidden = 0
-        self._second = 0
-        self._shown = 0
-
-    def spend(self) -> bool:
-        """Whether one more line may be shown now."""
-        second = int(asyncio.get_running_loop().time())
-        if second != self._second:
-            self._second, self._shown = second, 0
-        self._shown += 1
-        if self._shown <= _LINES_PER_SECOND:
-            return True
-        self.hidden += 1
-        return False
 
 
 def _why_not_started(config: ServerConfig, error: OSError | ValueError) -> str:

@@ -128,6 +128,7 @@ class Front:
     subscriptions: Subscriptions
     in_flight: InFlight
     listeners: Listeners
+    handshake: HandshakeEndpoint
     base: str = ""
 
     @property
@@ -152,10 +153,11 @@ def build_front(limits: Limits, http: Http, keys: tuple[ApiKey, ...]) -> tuple[F
     modern = ModernServer(methods, in_flight, retries, listeners)
     guard = Guard(Origins(http), ApiKeys(keys))
     sse = SseEndpoint(guard, sessions, http.keepalive_seconds)
+    handshake = HandshakeEndpoint(sessions, http.keepalive_seconds)
     routes = {
         "/mcp": Endpoint(
             guard,
-            HandshakeEndpoint(sessions, http.keepalive_seconds),
+            handshake,
             ModernEndpoint(modern, http.keepalive_seconds, limits),
             limits,
         ),
@@ -166,7 +168,7 @@ def build_front(limits: Limits, http: Http, keys: tuple[ApiKey, ...]) -> tuple[F
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await routes[scope["path"]](scope, receive, send)
 
-    return Front(servers, sessions, subscriptions, in_flight, listeners), app
+    return Front(servers, sessions, subscriptions, in_flight, listeners, handshake), app
 
 
 async def echo(call: Call, scope: Any) -> CallOutcome:

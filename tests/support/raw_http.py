@@ -75,9 +75,9 @@ async def exchange(
 class EventStream:
     """Events of a response, one at a time."""
 
-    def __init__(self, response: httpx2.Response) -> None:
+    def __init__(self, response: httpx2.Response, limit: int = 1 << 20) -> None:
         self._chunks = response.aiter_bytes()
-        self._reader = sse.Reader(1 << 20)
+        self._reader = sse.Reader(limit)
         self._events: list[sse.Event] = []
 
     async def next(self) -> sse.Event:
