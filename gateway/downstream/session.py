@@ -207,7 +207,10 @@ class Session:
         self._ended = True
         for ticket in list(self._running.values()):
             ticket.cancel()
-        self.outgoing.fail_all(ConnectionLost("client", reason))
+        if not self._running:
+            # The questions of a cancelled call go with it: its server is to be told of that, and not
+            # that nobody answered. Those of no call end here, or with the session's own lanes.
+            self.outgoing.fail_all(ConnectionLost("client", reason))
         self.general.close()
         await self._subscriptions.drop(self)
 
