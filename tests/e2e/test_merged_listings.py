@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -170,6 +171,22 @@ async def test_what_a_sessions_process_listed_is_forgotten_with_the_session(tmp_
             assert await bob.names() == ["p__t"]
             await bob.call("p__t")
             assert await bob.names() == ["p__t"]
+
+
+@pytest.mark.parametrize(("capabilities", "processes"), [(None, 0), ({"sampling": {}}, 1)])
+async def test_sessions_that_only_list_share_what_the_first_of_them_found(
+    tmp_path, capabilities, processes
+) -> None:
+    async with merged(tmp_path, {"p": Told("stdio-handshake", tools("t"))}) as gateway:
+        async with AsyncExitStack() as stack:
+            for _ in range(3):
+                client = await stack.enter_async_context(peer(gateway, "handshake", capabilities))
+                assert await client.names() == ["p__t"]
+            (status,) = (await gateway.api("/api/servers"))["servers"]
+            assert status["lanes"] == processes
+            # Its own process comes with its first call, and lists for it alone from then on.
+            await client.say("p", tools("own"))
+            assert await client.names() == ["p__own"]
 
 
 # Entries
