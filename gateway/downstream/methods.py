@@ -34,6 +34,9 @@ RELAYED: Final = {
 """Methods carried to one server, with the parameter that says which."""
 
 
+_OFFSET_DIGITS: Final = 12
+
+
 class Greeting(Protocol):
     """What the gateway says of all servers together when a client connects."""
 
@@ -162,7 +165,7 @@ def paginate(
     mark = _mark(entries, scope)
     if cursor is not None:
         offset, _, of = cursor.partition(".") if isinstance(cursor, str) else ("", "", "")
-        if not offset.isdecimal() or of != mark:
+        if not offset.isdecimal() or len(offset) > _OFFSET_DIGITS or of != mark:
             raise InvalidCall(
                 f"the cursor of {method} is not valid, or the list has changed; list again without it"
             )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.calls.model import Json
@@ -44,28 +44,33 @@ class Status(Protocol):
         ...
 
 
+def _json(value: Json, status: int = 200) -> Response:
+    """Return a JSON response. Names of clients and servers may hold what UTF-8 cannot: lone surrogates."""
+    return Response(jsonrpc.encode(value), status, media_type="application/json")
+
+
 def pages(status: Status, guard: Guard) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """Build the application that serves every path but those of MCP."""
 
     async def health(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+        return _json({"status": "ok"})
 
     async def ready(_: Request) -> Response:
-        return JSONResponse({"status": "ready" if status.ready else "starting"}, 200 if status.ready else 503)
+        return _json({"status": "ready" if status.ready else "starting"}, 200 if status.ready else 503)
 
     async def servers(_: Request) -> Response:
-        return JSONResponse({"servers": [dataclasses.asdict(server) for server in status.servers()]})
+        return _json({"servers": [dataclasses.asdict(server) for server in status.servers()]})
 
     async def calls(_: Request) -> Response:
-        return JSONResponse(status.calls())
+        return _json(status.calls())
 
     async def decisions(request: Request) -> Response:
         query = request.query_params
         limit = query.get("limit", "100")
-        if not limit.isdecimal() or not 0 < int(limit) <= _MOST:
-            return JSONResponse({"error": f"limit must be a number from 1 to {_MOST}"}, 400)
+        if not limit.isdecimal() or len(limit) > len(str(_MOST)) or not 0 < int(limit) <= _MOST:
+            return _json({"error": f"limit must be a number from 1 to {_MOST}"}, 400)
         found = status.decisions(int(limit), query.get("server"), query.get("kind"), query.get("source"))
-        return JSONResponse({"decisions": list(found)})
+        return _json({"decisions": list(found)})
 
     app = Starlette(
         routes=[

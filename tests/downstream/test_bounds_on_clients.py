@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
-from gateway.config.resolved import Limits
+import httpx2
+
+from gateway.config.resolved import Http, Limits
+from gateway.downstream.pages import pages
+from gateway.security.authentication import ApiKeys
+from gateway.security.guard import Guard
+from gateway.security.origins import Origins
 from gateway.wire import jsonrpc
 from tests.support.front import echo
 from tests.support.raw_http import EventStream, call, exchange, http, initialize, modern
@@ -63,3 +70,39 @@ async def test_what_is_kept_of_ended_streams_is_bounded_for_all_of_them_together
     (kept,) = front.handshake._streams.values()
     assert 3 <= len(kept) <= 5
     assert front.handshake._kept_bytes <= 5000
+
+
+async def test_numbers_of_thousands_of_digits_are_refused_wherever_a_client_can_put_one(start_front) -> None:
+    front = await start_front(limits=Limits(page_size=1))
+    front.servers.behaviours |= {"a": echo, "b": echo}
+    async with http(front) as client:
+        session = await initialize(client)
+        listing = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        cursor = (await client.post("/mcp", json=listing, headers=session)).json()["result"]["nextCursor"]
+        listing["params"] = {"cursor": "9" * 5000 + "." + cursor.partition(".")[2]}
+        answer = (await client.post("/mcp", json=listing, headers=session)).json()
+        assert answer["error"]["code"] == jsonrpc.INVALID_PARAMS
+        resumed = {**session, "last-event-id": "general:" + "9" * 5000}
+        async with client.stream("GET", "/mcp", headers=resumed) as stream:
+            assert stream.status_code == 200
+
+
+async def test_operators_pages_survive_names_that_utf_8_cannot_hold_and_limits_without_end() -> None:
+    @dataclass
+    class Server:
+        name: str = "\ud800"
+
+    class Status:
+        ready = True
+
+        def servers(self) -> list[Server]:
+            return [Server()]
+
+        def decisions(self, *_: Any) -> list[Any]:
+            return []
+
+    app = pages(Status(), Guard(Origins(Http()), ApiKeys(())))
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+        assert (await client.get("/api/servers")).text == '{"servers":[{"name":"\\ud800"}]}'
+        assert (await client.get("/api/decisions", params={"limit": "9" * 5000})).status_code == 400
