@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from gateway.calls.deadlines import Deadline
 from gateway.errors import BackchannelError
 
 Json = dict[str, Any]
@@ -146,7 +147,7 @@ class Call:
 
     `target` is the exposed name (tool, prompt) or the URI the call names; `server` and
     `params` are what the server is sent (its own name already restored). `questions`
-    counts input requests over all rounds.
+    counts input requests over all rounds. `deadline` is set once its clock runs.
     """
 
     method: str
@@ -156,6 +157,7 @@ class Call:
     target: str
     resume: Resume | None = None
     questions: int = 0
+    deadline: Deadline | None = None
     number: int = field(default_factory=lambda: next(_numbers))
 
     @property

@@ -140,7 +140,7 @@ class Relay:
             afresh.accepted(call, resume)
             call.resume = None
         limit = self._limit(call)
-        deadline = Deadline(limit.value, self.max_call_seconds)
+        deadline = call.deadline = Deadline(limit.value, self.max_call_seconds)
         try:
             async with deadline:
                 scope = CallScope(call, self.answers, deadline, self.elicitations)

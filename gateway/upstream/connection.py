@@ -73,6 +73,10 @@ class HandshakeConnection:
         """Send a notification; a closed connection is not an error."""
         await self._conversation.notify(method, params)
 
+    def give_up(self, reason: str) -> None:
+        """Take the connection for lost, for this reason."""
+        self._conversation.end(reason)
+
     async def aclose(self) -> None:
         """End the connection and everything it started; idempotent, bounded in time."""
         await close(self._conversation, self._channel)

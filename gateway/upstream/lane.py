@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from gateway.calls.deadlines import Deadline
 from gateway.calls.model import Caller, Capability, Identity, Json, LaterAnswer, Profile, Scope
 from gateway.errors import ConnectionLost, QuestionRefused, ServerUnavailable
 from gateway.upstream.budget import Budget
@@ -32,15 +33,21 @@ _SHOWN: Final = 2000
 class Running:
     """One call on a lane. `scope` is None for the gateway's own requests, which ask nothing.
 
-    `level` is of the log messages that its client wants.
+    `level` is of the log messages that its client wants, `deadline` is the call's time limit.
     """
 
     key: LaneKey
     caller: Caller | None = None
     scope: Scope | None = None
     level: str | None = None
+    deadline: Deadline | None = None
     questions: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
     over: bool = False
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it was the time limit that ended the call."""
+        return self.deadline is not None and self.deadline.expired
 
 
 class LaneOwner(Protocol):

@@ -98,6 +98,10 @@ class ModernConnection:
         if wanted and self._lists is None:
             self._lists = self._subscribe(wanted)
 
+    def give_up(self, reason: str) -> None:
+        """Take the connection for lost, for this reason."""
+        self._conversation.end(reason)
+
     async def aclose(self) -> None:
         """End the connection and everything it started; idempotent, bounded in time."""
         await close(self._conversation, self._channel)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from gateway.calls.model import Identity, Profile
 from gateway.config.resolved import ServerConfig
 from gateway.errors import BackchannelError, PeerError, ServerBusy, ServerUnavailable
-from gateway.upstream import lanes
+from gateway.upstream import lanes, liveness
 from gateway.upstream.clock import Clock
 from gateway.upstream.lane import Lane, LaneOwner, Running
 from gateway.upstream.lanes import Claims, Open, Rules, Use, Want
@@ -64,6 +64,7 @@ class Pool:
         self._clock = clock
         self._rules = Rules(config.max_lanes, config.lane_idle_seconds)
         self._lanes: dict[int, Lane] = {}
+        self._suspects: set[int] = set()
         self._queue: list[_Ticket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: tuple[float, asyncio.Task[None]] | None = None
@@ -181,10 +182,20 @@ class Pool:
     def _release(self, lane: Lane, running: Running, *, abandoned: bool) -> None:
         # A call that never got a connection was never sent: nothing is abandoned at the server.
         lane.leave(running, abandoned=abandoned and lane.connection is not None)
+        if abandoned and running.overdue and lane.id not in self._suspects:
+            self._suspects.add(lane.id)
+            self._spawn(self._check(lane))
         unwanted = lane.fresh or (lane.connection is None and not lane.control)
         if unwanted and lane.running == 0:
             self._discard(lane)
         self._pump()
+
+    async def _check(self, lane: Lane) -> None:
+        """See whether a lane on which a call timed out is stuck for the others too."""
+        try:
+            await liveness.check(lane, self.config.transport, self._clock)
+        finally:
+            self._suspects.discard(lane.id)
 
     def _pump(self) -> None:
         """Give lanes to those who wait, and set the alarm for what time alone will change."""

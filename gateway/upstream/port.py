@@ -82,6 +82,10 @@ class Connection(Protocol):
         """Send a notification; a closed connection is not an error."""
         ...
 
+    def give_up(self, reason: str) -> None:
+        """Take the connection for lost: `closed` is set and every call on it fails, for this reason."""
+        ...
+
     async def aclose(self) -> None:
         """End the connection and everything it started; idempotent, bounded in time."""
         ...

@@ -202,7 +202,7 @@ class Unit:
             attempts += 1
             sent = False
             try:
-                running = Running(key, call.caller, scope, level_of(call.params))
+                running = Running(key, call.caller, scope, level_of(call.params), call.deadline)
                 async with self.pool.lease(want, running) as connection:
                     sent = True
                     return await connection.call(call.method, call.params, scope, call.resume)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.calls.model import LATER, Asked, Call, Identity, Json, LaterAnswer, Profile, Resume, Scope
-from gateway.config.resolved import ServerConfig
+from gateway.config.resolved import ServerConfig, Transport
 from gateway.errors import ConnectionLost, PeerError, ServerUnavailable
 from gateway.policy.model import KindPolicy, Layer, Policy, Setting, Source, Strategy
 from gateway.upstream.clock import Clock
@@ -217,6 +217,9 @@ class FakeConnection:
     async def aclose(self) -> None:
         self.die("closed by the gateway")
 
+    def give_up(self, reason: str) -> None:
+        self.die(reason)
+
     def die(self, reason: str = "the process ended") -> None:
         if self.closed.is_set():
             return
@@ -327,8 +330,8 @@ def as_entry(member: str, entry: Any) -> Json:
     return {{"resources": "uri", "resourceTemplates": "uriTemplate"}.get(member, "name"): entry}
 
 
-def config(name: str, **changes: Any) -> ServerConfig:
-    return ServerConfig(name, "stdio", Source("servers.yaml", f"mcpServers.{name}"), **changes)
+def config(name: str, transport: Transport = "stdio", **changes: Any) -> ServerConfig:
+    return ServerConfig(name, transport, Source("servers.yaml", f"mcpServers.{name}"), **changes)
 
 
 def fleet_of(
