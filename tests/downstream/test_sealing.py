@@ -4,7 +4,7 @@ from gateway.calls.model import Resume
 from gateway.downstream.sealing import INVALID_STATE, Sealer, binding_of
 from gateway.errors import InvalidCall, LimitExceeded
 
-RESUME = Resume("server's own", {"k": {"action": "accept"}}, round=2, questions=3, asked={"other": 1})
+RESUME = Resume("what the server's own state is, in many words", {"k": {"action": "accept"}}, round=2, questions=3, asked={"other": 1})
 BOUND = binding_of("ann", "tools/call", {"name": "t", "arguments": {"a": 1, "b": 2}})
 
 
@@ -22,7 +22,7 @@ def test_what_was_sealed_is_opened_again() -> None:
 
 
 def test_the_state_of_a_server_is_not_readable_by_the_client() -> None:
-    assert "own" not in Sealer([]).seal(RESUME, BOUND)
+    assert "what the server" not in Sealer([]).seal(RESUME, BOUND)
 
 
 def test_the_order_of_arguments_and_the_meta_of_a_retry_do_not_matter() -> None:
