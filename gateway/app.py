@@ -34,9 +34,9 @@ from gateway.downstream.work import InFlight
 from gateway.errors import ConfigurationError, ProviderError, QuestionRefused, ServerUnavailable
 from gateway.llm.chain import Chain
 from gateway.llm.port import Llm
-from gateway.llm.registry import build_llm, calls_tools
+from gateway.llm.registry import Services, build_llm, calls_tools
 from gateway.observability.decisions import DecisionLog
-from gateway.policy.model import Kind
+from gateway.policy.model import KINDS, Kind
 from gateway.security.authentication import ApiKeys
 from gateway.security.exposure import exposure_problem
 from gateway.security.guard import Guard
@@ -72,7 +72,11 @@ class Gateway:
             raise ConfigurationError([problem])
         self.config = config
         self.log = DecisionLog(config.decisions_kept)
-        self._chains = (build_llm(config.sampling_llm), build_llm(config.elicitation_llm))
+        services: Services = {}
+        self._chains = (
+            build_llm(config.sampling_llm, services),
+            build_llm(config.elicitation_llm, services),
+        )
         self.llms: Mapping[Kind, Llm] = {"sampling": self._chains[0], "elicitation": self._chains[1]}
         self.broker = build_broker(config, self.llms, self.log)
         self.fleet = Fleet(
@@ -168,6 +172,10 @@ class Gateway:
             "parked": len(self._parking),
             "refused_states": self._sealer.refused,
         }
+
+    def llm(self) -> Json:
+        """Return the providers of each kind, with their circuits and what they are doing."""
+        return {kind: chain.status() for kind, chain in zip(KINDS, self._chains, strict=True)}
 
     def decisions(
         self, count: int, server: str | None = None, kind: str | None = None, source: str | None = None

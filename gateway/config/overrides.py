@@ -26,9 +26,9 @@ MCP_VARIABLES: Mapping[str, str | None] = {
     "MCP_PREFER_SPEED": None,
     "MCP_ENABLE_CACHE": None,
     "MCP_MODEL_PREF": None,
-    "MCP_CB_FAILURE_THRESHOLD": None,
-    "MCP_CB_RECOVERY_TIMEOUT": None,
-    "MCP_CB_SUCCESS_THRESHOLD": None,
+    "MCP_CB_FAILURE_THRESHOLD": "circuit_breaker.failure_threshold",
+    "MCP_CB_RECOVERY_TIMEOUT": "circuit_breaker.recovery_timeout",
+    "MCP_CB_SUCCESS_THRESHOLD": "circuit_breaker.success_threshold",
     "MCP_RETRY_DELAY_MS": None,
     "MCP_ENABLE_SANITIZATION": None,
     "MCP_ENABLE_SECRETS_SCAN": None,
@@ -126,12 +126,12 @@ def _mcp_places(data: dict[str, Any], setting: str) -> Iterable[Key]:
                 yield (*routing, setting)
             continue
         if isinstance(get(data, (kind, "llm_config")), dict):
-            yield (kind, "llm_config", setting)
+            yield (kind, "llm_config", *setting.split("."))
         chain = get(data, (kind, "llm_configs"))
         if isinstance(chain, list):
             for index, entry in enumerate(cast("list[Any]", chain)):
                 if isinstance(entry, dict):
-                    yield (kind, "llm_configs", index, setting)
+                    yield (kind, "llm_configs", index, *setting.split("."))
 
 
 def get(data: Any, key: Key) -> Any:

@@ -7,9 +7,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.config.raw import RawAuth, RawElicitation, RawGateway, RawLlm, RawSampling
+from gateway.config.raw import RawAuth, RawElicitation, RawGateway, RawSampling
+from gateway.config.raw_llm import RawLlm
 from gateway.config.report import Report
-from gateway.config.resolved import ApiKey, LlmConfig, ProviderConfig, ProviderName
+from gateway.config.resolved import ApiKey, CircuitBreaker, LlmConfig, ProviderConfig, ProviderName
 from gateway.config.servers import beside, url_problem
 from gateway.config.yaml_source import Document, Key
 from gateway.policy.model import Kind
@@ -86,6 +87,9 @@ def _provider(
         max_tokens=llm.max_tokens,
         temperature=llm.temperature,
         model_path=path,
+        max_concurrent=llm.max_concurrent,
+        max_queued=llm.max_queued,
+        circuit_breaker=CircuitBreaker(**llm.circuit_breaker.model_dump()),
     )
 
 

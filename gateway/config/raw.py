@@ -18,10 +18,10 @@ from gateway.config.raw_base import (
     Retries,
     Seconds,
     StrategyName,
-    Temperature,
     Unsolicited,
     Weight,
 )
+from gateway.config.raw_llm import RawLlm
 from gateway.config.raw_servers import RawNamedServer
 from gateway.config.resolved import (
     ElicitationByLlm,
@@ -31,14 +31,11 @@ from gateway.config.resolved import (
     LogFormat,
     Logging,
     LogLevel,
-    ProviderConfig,
-    ProviderName,
     SchemaComplexity,
 )
-from gateway.policy.model import Both, Combine, Source, Weights
+from gateway.policy.model import Both, Combine, Weights
 
 _HTTP, _LIMITS, _LOGGING, _BY_LLM = Http(), Limits(), Logging(), ElicitationByLlm()
-_PROVIDER = ProviderConfig("local", "", Source("", ""))
 _BOTH, _WEIGHTS = Both(), Weights()
 _DECISIONS_KEPT: int = GatewayConfig.__dataclass_fields__["decisions_kept"].default
 
@@ -150,29 +147,6 @@ class RawDecisions(Raw):
 
     keep: Annotated[int, Field(ge=0, le=1_000_000)] = _DECISIONS_KEPT
     """How many of the latest decisions `GET /api/decisions` can show."""
-
-
-class RawLlm(Raw):
-    """One LLM provider."""
-
-    provider: ProviderName | None = None
-    """`openai` (any compatible service), `anthropic`, `ollama`, or `local` (in the process, no key).
-    Without it no LLM is configured."""
-    model: Name | None = None
-    """The provider's name for the model. Only `local` has a default, the bundled model."""
-    api_key_env: Name | None = None
-    """Variable that holds the key. Default: `OPENAI_API_KEY` or `ANTHROPIC_API_KEY` with the provider's
-    own address; with another `base_url` none, since a key is not sent elsewhere unasked."""
-    base_url: Name | None = None
-    """Address of a compatible service. Default: the provider's own."""
-    timeout_seconds: Seconds = _PROVIDER.timeout
-    """Limit of one attempt."""
-    max_tokens: Count = _PROVIDER.max_tokens
-    """Tokens of one answer at most; a request that asks for more gets this many."""
-    temperature: Temperature | None = None
-    """Used where the request names none. Default: the provider's own."""
-    model_path: Name | None = None
-    """For `local`: a GGUF file, relative to this file. Default: the bundled model."""
 
 
 class RawWeights(Raw):

@@ -86,11 +86,22 @@ class ServerConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CircuitBreaker:
+    """When a provider is left alone: failures in a row, seconds, and probes in a row that close it."""
+
+    enabled: bool = True
+    failure_threshold: int = 5
+    recovery_timeout: float = 60.0
+    success_threshold: int = 2
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderConfig:
     """One LLM provider of the chain.
 
     `api_key` is the secret itself, already read from `api_key_env`; it is never printed.
     `timeout` bounds one attempt. `model_path` is a GGUF file for `local` (None: the bundled one).
+    `max_concurrent` requests are in flight at once, and `max_queued` wait for a place.
     """
 
     provider: ProviderName
@@ -103,6 +114,9 @@ class ProviderConfig:
     max_tokens: int = 4096
     temperature: float | None = None
     model_path: Path | None = None
+    max_concurrent: int = 10
+    max_queued: int = 100
+    circuit_breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What operators read over HTTP: health, readiness, servers and decisions. JSON, nothing else."""
+"""What operators read over HTTP: health, readiness, servers, models and decisions. JSON, nothing else."""
 
 from __future__ import annotations
 
@@ -37,6 +37,10 @@ class Status(Protocol):
         """Return counts of the clients' calls."""
         ...
 
+    def llm(self) -> Json:
+        """Return the LLM providers of each kind, with their circuits."""
+        ...
+
     def decisions(
         self, count: int, server: str | None, kind: str | None, source: str | None
     ) -> Sequence[Json]:
@@ -64,6 +68,9 @@ def pages(status: Status, guard: Guard) -> Callable[[Scope, Receive, Send], Awai
     async def calls(_: Request) -> Response:
         return _json(status.calls())
 
+    async def llm(_: Request) -> Response:
+        return _json(status.llm())
+
     async def decisions(request: Request) -> Response:
         query = request.query_params
         limit = query.get("limit", "100")
@@ -78,6 +85,7 @@ def pages(status: Status, guard: Guard) -> Callable[[Scope, Receive, Send], Awai
             Route("/ready", ready),
             Route("/api/servers", servers),
             Route("/api/calls", calls),
+            Route("/api/llm", llm),
             Route("/api/decisions", decisions),
         ]
     )

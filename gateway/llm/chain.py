@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from gateway.errors import ProviderError
+from gateway.llm.breaker import Breaker
 from gateway.llm.port import Attempt, Budget, Completion, Prompt, Provider
+from gateway.llm.slots import Slots
 
-_TELLING = ("E004", "E006", "E003", "E002", "E008")
+_TELLING = ("E004", "E006", "E003", "E002", "E008", "E005")
 """Codes from the one a person must act on to the one that may pass by itself."""
 
 
@@ -24,6 +26,14 @@ class Warmable(Protocol):
     async def warm(self) -> None:
         """Load what the first request would have to wait for."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What every use of one configured provider shares, whichever chain it stands in."""
+
+    breaker: Breaker = field(default_factory=lambda: Breaker("the provider"))
+    slots: Slots = field(default_factory=lambda: Slots("the provider"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,7 @@ class Link:
     timeout: float = 30.0
     max_tokens: int | None = None
     temperature: float | None = None
+    service: Service = field(default_factory=Service)
 
     def __str__(self) -> str:
         return f"{self.provider.name} (model {self.provider.model})"
@@ -54,7 +65,8 @@ class Chain:
 
     A retryable failure (time-out, 429, 5xx, network) is tried again, after an exponential
     wait with jitter or what the provider asked for by Retry-After, as long as the wait
-    fits the budget. Then the next link is asked.
+    fits the budget. Then the next link is asked; so it is at once while a link's circuit is
+    open, or no place at its service becomes free.
     """
 
     def __init__(
@@ -96,6 +108,20 @@ class Chain:
             return replace(completion, attempts=tuple(attempts))
         raise _all_failed(failures, attempts)
 
+    def status(self) -> list[dict[str, Any]]:
+        """Return each provider with its circuit, and how many requests it has and keeps waiting."""
+        return [
+            {
+                "provider": link.provider.name,
+                "model": link.provider.model,
+                "circuit": asdict(link.service.breaker.circuit),
+                "in_flight": link.service.slots.taken,
+                "queued": link.service.slots.queued,
+                "max_concurrent": link.service.slots.limit,
+            }
+            for link in self.links
+        ]
+
     async def warm(self) -> None:
         """Make every provider ready that needs it.
 
@@ -122,7 +148,9 @@ class Chain:
             return self._wait(state) if asked is None else asked
 
         def stop(state: RetryCallState) -> bool:
-            return state.attempt_number >= tries or self._clock() + state.upcoming_sleep >= deadline
+            opened = link.service.breaker.circuit.state == "open"
+            late = self._clock() + state.upcoming_sleep >= deadline
+            return opened or late or state.attempt_number >= tries
 
         retrying = AsyncRetrying(
             sleep=self._sleep, wait=wait, stop=stop, retry=retry_if_exception(_may_pass), reraise=True
@@ -135,7 +163,11 @@ class Chain:
         try:
             if deadline <= started:
                 raise ProviderError(f"{link} was not asked: no time was left for it", code="E002")
-            return await link.provider.complete(prompt, timeout=min(link.timeout, deadline - started))
+            link.service.breaker.check()
+            async with link.service.slots.held(deadline - started):
+                with link.service.breaker.attempt():
+                    left = deadline - self._clock()
+                    return await link.provider.complete(prompt, timeout=min(link.timeout, left))
         except ProviderError as error:
             failure = error
             raise

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 
 from gateway.config.resolved import LlmConfig, ProviderConfig
 from gateway.errors import ConfigurationError, Problem
 from gateway.llm import local, openai
 from gateway.llm.anthropic import Anthropic
-from gateway.llm.chain import Chain, Link
+from gateway.llm.breaker import Breaker
+from gateway.llm.chain import Chain, Link, Service
 from gateway.llm.local import Local
 from gateway.llm.ollama import Ollama
 from gateway.llm.openai import OpenAi
 from gateway.llm.port import Provider
+from gateway.llm.slots import Slots
+
+Services = MutableMapping[ProviderConfig, Service]
 
 
-def build_llm(config: LlmConfig) -> Chain:
+def build_llm(config: LlmConfig, services: Services | None = None) -> Chain:
     """Build the chain, in the order of the configuration; it may be empty.
 
-    The SDKs of the providers that are used are imported here, no others.
+    The SDKs of the providers that are used are imported here, no others. A provider that is in
+    `services` already, from another chain, shares its circuit and its places with that chain.
 
     Raises:
         ConfigurationError: with the problems of all providers: a key that is not set (the
@@ -27,7 +32,8 @@ def build_llm(config: LlmConfig) -> Chain:
     problems = [problem for provider in config.providers for problem in provider_problems(provider)]
     if problems:
         raise ConfigurationError(problems)
-    return Chain([_link(provider) for provider in config.providers])
+    shared: Services = {} if services is None else services
+    return Chain([_link(provider, shared) for provider in config.providers])
 
 
 def calls_tools(config: LlmConfig) -> bool:
@@ -62,12 +68,18 @@ def _needs_key(config: ProviderConfig) -> bool:
     )
 
 
-def _link(config: ProviderConfig) -> Link:
+def _link(config: ProviderConfig, services: Services) -> Link:
+    if config not in services:
+        name = f"{config.provider} (model {config.model})"
+        services[config] = Service(
+            Breaker(name, config.circuit_breaker), Slots(name, config.max_concurrent, config.max_queued)
+        )
     return Link(
         _BUILDERS[config.provider](config),
         timeout=config.timeout,
         max_tokens=config.max_tokens,
         temperature=config.temperature,
+        service=services[config],
     )
 
 

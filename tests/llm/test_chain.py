@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from gateway.config.resolved import CircuitBreaker
 from gateway.errors import ProviderError
-from gateway.llm.chain import Chain, Link
+from gateway.llm.breaker import Breaker
+from gateway.llm.chain import Chain, Link, Service
 from gateway.llm.port import Budget, Completion, Prompt
 from gateway.llm.probe import probe
 from tests.llm.dialects import DIALECTS, KEY, Dialect, prompt, text
@@ -220,7 +222,8 @@ async def test_one_provider_that_cannot_close_does_not_keep_the_others_open() ->
 async def test_the_default_wait_grows_with_jitter_and_is_bounded() -> None:
     clock = Clock()
     first = Scripted(clock, [busy() for _ in range(7)], takes=0.0)
-    chain = Chain([Link(first)], sleep=clock.sleep, clock=clock)
+    patient = Service(Breaker("first", CircuitBreaker(failure_threshold=10)))
+    chain = Chain([Link(first, service=patient)], sleep=clock.sleep, clock=clock)
     await chain.complete(prompt("Hi"), Budget(1000, max_attempts=8))
     assert len(clock.slept) == 7
     assert all(0 <= seconds <= min(0.5 * 2**turn, 8.0) for turn, seconds in enumerate(clock.slept))

@@ -1,0 +1,61 @@
+"""A gateway whose own LLM is made of scripted services, and a real server that asks it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.gateway import Running, running_gateway
+from tests.support.parties import Person
+from tests.support.raw.peers import raw_server
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Asking:
+    """A gateway, a client of it, and through that client a server that asks."""
+
+    gateway: Running
+    person: Person
+    client: Any
+
+    async def sampling(self, *messages: Json, **params: Any) -> Json:
+        """Have the server ask; returns the response it got, as it was on the wire."""
+        request = {
+            "method": "sampling/createMessage",
+            "params": {"messages": list(messages), "maxTokens": 64, **params},
+        }
+        result = await self.client.call_tool("raw__ask", {"requests": {"q": request}})
+        return result.structured_content["answers"]["q"]
+
+    async def text(self, question: str, **params: Any) -> str:
+        """The text of the answer to a question."""
+        message = {"role": "user", "content": {"type": "text", "text": question}}
+        response = await self.sampling(message, **params)
+        return response["result"]["content"]["text"]
+
+    async def last_leg(self) -> Json:
+        """The last leg of the last decision."""
+        return (await self.gateway.decisions())[-1]["legs"][-1]
+
+
+@asynccontextmanager
+async def asking_of(
+    folder: Path, config: Json, environ: Mapping[str, str] | None = None, *, isolation: str = "session"
+) -> AsyncIterator[Asking]:
+    """Serve `config` with the server `raw` added; with isolation `call` it is asked concurrently."""
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(raw_server("stdio-handshake"))
+        own = {"name": "raw", "command": server.command, "args": list(server.args), "isolation": isolation}
+        external = config.get("external_mcp", {})
+        servers = [{**own, **extra} for extra in external.get("servers", [{}])]
+        whole = {**config, "external_mcp": {**external, "servers": servers}}
+        keys = {"TEST_LLM_KEY": "sk-test-of-the-provider", **(environ or {})}
+        gateway = await stack.enter_async_context(running_gateway(folder, whole, keys))
+        person = Person()
+        client = await stack.enter_async_context(person.client(gateway.url))
+        yield Asking(gateway, person, client)
