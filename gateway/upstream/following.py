@@ -14,9 +14,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from gateway.calls.model import Caller, Json
-from gateway.errors import BackchannelError, CallTimedOut
+from gateway.errors import BackchannelError, CallError, CallTimedOut
+from gateway.upstream.clock import Clock
 from gateway.upstream.lane import Lane
 from gateway.upstream.port import Connection
+from gateway.upstream.supervisor import FIRST_DELAY, LAST_DELAY, STABLE_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +30,7 @@ class Following:
     """Subscriptions at one server.
 
     `pin_of` tells whose lane a caller uses (None: the shared ones). `timeout` bounds one
-    request in seconds.
+    request in seconds. A session's lane that ends is opened again while it has subscriptions there.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Following:
         pin_of: Callable[[Caller], str | None],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         timeout: float,
+        clock: Clock,
     ) -> None:
         self._server = server
         self._borrow = borrow
@@ -45,7 +48,12 @@ class Following:
         self._spawn = spawn
         self._timeout = timeout
         self._lock = asyncio.Lock()
+        self._clock = clock
         self._holders: dict[str | None, dict[str, set[str]]] = {}
+        self._callers: dict[str, Caller] = {}
+        self._opened: dict[str, float] = {}
+        self._attempts: dict[str, int] = {}
+        self._reopening: set[str] = set()
 
     def __repr__(self) -> str:
         return f"<Following '{self._server}' {sum(map(len, self._holders.values()))} resources>"
@@ -62,6 +70,8 @@ class Following:
             if uri not in self._holders.get(pin, {}):
                 await self._subscribe(uri, caller)
             self._holders.setdefault(pin, {}).setdefault(uri, set()).add(caller.identity.key)
+            if pin is not None:
+                self._callers[pin] = caller
 
     async def _subscribe(self, uri: str, caller: Caller) -> None:
         try:
@@ -81,6 +91,9 @@ class Following:
     def forget(self, key: str, lanes: tuple[Lane, ...]) -> None:
         """Forget a client, whose own lane is about to be closed."""
         self._holders.pop(key, None)
+        self._callers.pop(key, None)
+        self._attempts.pop(key, None)
+        self._opened.pop(key, None)
         unwanted = [uri for uri in list(self._holders.get(None, {})) if self._let_go(None, uri, key)]
         self._drop([lane for lane in lanes if _carries(lane, None)], unwanted)
 
@@ -90,8 +103,37 @@ class Following:
         if connection is None:
             return
         pin = None if lane.pin is None else lane.pin.key
+        if pin is not None and pin in self._holders:
+            self._opened[pin] = self._clock.now()
         for uri in self._holders.get(pin, {}) if _carries(lane, pin) else ():
             self._spawn(self._quietly(connection, "resources/subscribe", {"uri": uri}))
+
+    def ended(self, lane: Lane) -> None:
+        """Open a session's lane again that has ended, if subscriptions lived on it."""
+        pin = None if lane.pin is None else lane.pin.key
+        if pin is None or pin not in self._holders or pin in self._reopening:
+            return
+        if self._clock.now() - self._opened.get(pin, self._clock.now()) >= STABLE_SECONDS:
+            self._attempts.pop(pin, None)
+        self._reopening.add(pin)
+        self._spawn(self._reopen(pin))
+
+    async def _reopen(self, pin: str) -> None:
+        """Have a session's lane opened, which tells the server what is followed; with growing patience."""
+        try:
+            while pin in self._holders:
+                attempt = self._attempts.get(pin, 0)
+                self._attempts[pin] = attempt + 1
+                await self._clock.sleep(min(LAST_DELAY, FIRST_DELAY * 2.0 ** min(attempt, 16)))
+                if pin not in self._holders:
+                    return
+                try:
+                    async with self._borrow(self._callers[pin]):
+                        return
+                except CallError as error:
+                    logger.info("what a client follows at server '%s' waits: %s", self._server, error)
+        finally:
+            self._reopening.discard(pin)
 
     def _drop(self, lanes: list[Lane], uris: list[str]) -> None:
         for connection in (lane.connection for lane in lanes if lane.connection is not None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Coroutine
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from gateway.calls.deadlines import Deadline
-from gateway.calls.model import Caller, Capability, Identity, Json, LaterAnswer, Profile, Scope
+from gateway.calls.model import Caller, Capability, ChannelClosed, Identity, Json, LaterAnswer, Profile, Scope
 from gateway.errors import ConnectionLost, QuestionRefused, ServerUnavailable
 from gateway.upstream.budget import Budget
 from gateway.upstream.lanes import LaneView
@@ -281,7 +282,8 @@ class Lane:
         caller = next((r.caller for r in self._running.values() if r.caller is not None), None)
         if asked.method == "roots/list" and self.pin is not None and caller is not None:
             # Asked right after initialization, while the gateway lists on this client's behalf.
-            return await caller.ask(asked.method, asked.params)
+            with contextlib.suppress(ChannelClosed):  # then the session has a stream of its own
+                return await caller.ask(asked.method, asked.params)
         return await self._owner.unsolicited(self, asked)
 
 

@@ -301,7 +301,8 @@ class Pool:
             self._lanes.pop(lane.id, None)
             lane.failed(ServerUnavailable(self.config.name, f"the connection was given up: {reason}"))
             if lane.connection is not None:
-                self.on_end(lane)
+                if not self._closed:
+                    self.on_end(lane)
                 await self._close(lane.connection)
             self._pump()
 

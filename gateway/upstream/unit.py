@@ -97,7 +97,7 @@ class Unit:
             bounds=bounds,
         )
         self.supervisor = Supervisor(config.name, self._connect, self, clock, rng)
-        self.following = Following(config.name, self._borrow, self.pin, self.spawn, config.timeout)
+        self.following = Following(config.name, self._borrow, self.pin, self.spawn, config.timeout, clock)
         self.pool.on_open = self.following.opened
         self.pool.on_end = self._lane_ended
         self.levels = Levels(config.name, self.spawn)
@@ -376,6 +376,7 @@ class Unit:
 
     def _lane_ended(self, lane: Lane) -> None:
         """Forget what a session's lane listed; the session is told where that was its own."""
+        self.following.ended(lane)
         if lane.pin is not None and self.listings.forget(lane.pin.key):
             for kind in self._offered():
                 self._on_event(ListChanged(kind, self.name, lane.pin))
