@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +70,10 @@ class Scene:
         await until(lambda: repr(self.parking).startswith("<Parking 0 parked, 0 running"))
 
 
-async def until(reached: Callable[[], bool], seconds: float = 20) -> None:
+async def until(reached: Callable[[], bool | Awaitable[bool]], seconds: float = 20) -> None:
     """Wait until something holds that tells nobody when it begins to."""
     async with asyncio.timeout(seconds):
-        while not reached():
+        while not (await held if inspect.isawaitable(held := reached()) else held):
             await asyncio.sleep(0.01)
 
 

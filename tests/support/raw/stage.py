@@ -80,9 +80,9 @@ class Stage:
         self._calls: dict[tuple[str, Any], asyncio.Task[Json]] = {}
         self._changed = asyncio.Condition()
 
-    async def until(self, reached: Callable[[Stage], bool]) -> None:
+    async def until(self, reached: Callable[[Stage], Any], seconds: float = 20) -> None:
         """Wait until something holds; looked at whenever a message came."""
-        async with asyncio.timeout(20), self._changed:
+        async with asyncio.timeout(seconds), self._changed:
             await self._changed.wait_for(lambda: reached(self))
 
     async def __call__(self, request: Request, reply: Reply) -> None:
