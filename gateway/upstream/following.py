@@ -121,11 +121,11 @@ class Following:
     async def _reopen(self, pin: str) -> None:
         """Have a session's lane opened, which tells the server what is followed; with growing patience."""
         try:
-            while pin in self._holders:
+            while self._follows(pin):
                 attempt = self._attempts.get(pin, 0)
                 self._attempts[pin] = attempt + 1
                 await self._clock.sleep(min(LAST_DELAY, FIRST_DELAY * 2.0 ** min(attempt, 16)))
-                if pin not in self._holders:
+                if not self._follows(pin):
                     return
                 try:
                     async with self._borrow(self._callers[pin]):
@@ -134,6 +134,9 @@ class Following:
                     logger.info("what a client follows at server '%s' waits: %s", self._server, error)
         finally:
             self._reopening.discard(pin)
+
+    def _follows(self, pin: str) -> bool:
+        return pin in self._holders
 
     def _drop(self, lanes: list[Lane], uris: list[str]) -> None:
         for connection in (lane.connection for lane in lanes if lane.connection is not None):
