@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from gateway import codes
 from gateway.answers.model import InputRequest
@@ -62,13 +64,25 @@ class Gate:
         if self._open.get(request.server, 0) >= bounds.max_concurrent_questions:
             most = f"{bounds.max_concurrent_questions} questions at once"
             self._refuse(request, "max_concurrent_questions", most)
-        self._open[request.server] = self._open.get(request.server, 0) + 1
+        self._take(request.server)
         try:
             yield
         finally:
-            self._open[request.server] -= 1
-            if not self._open[request.server]:
-                del self._open[request.server]
+            self._release(request.server)
+
+    def extend(self, server: str, leg: asyncio.Task[Any]) -> None:
+        """Count an LLM's leg that goes on after its question was put off: it keeps its place."""
+        if not leg.done():
+            self._take(server)
+            leg.add_done_callback(lambda _: self._release(server))
+
+    def _take(self, server: str) -> None:
+        self._open[server] = self._open.get(server, 0) + 1
+
+    def _release(self, server: str) -> None:
+        self._open[server] -= 1
+        if not self._open[server]:
+            del self._open[server]
 
     def _refuse(self, request: InputRequest, setting: str, most: str) -> None:
         message = f"server '{request.server}' may ask at most {most} (its setting {setting})"

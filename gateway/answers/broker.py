@@ -17,7 +17,7 @@ from gateway import codes
 from gateway.answers import deferred, stamp
 from gateway.answers.bounds import BrokerLimits, Gate
 from gateway.answers.combine import of_note
-from gateway.answers.legs import Parties, RecordedLegs, answered_leg
+from gateway.answers.legs import Parties, RecordedLegs
 from gateway.answers.model import (
     KIND_OF,
     Answer,
@@ -112,11 +112,19 @@ class Broker:
             return answer
         decision = _open(InputRequest(call.server, note["method"], {}, call))
         settled = deferred.settle(decision, note, answer)
-        chosen = await self._chosen(call, note, Answer("client", answer), decision) if settled else None
-        if chosen is not None:
+        began, came = time.monotonic(), decision.seconds
+        try:
+            chosen = await self._chosen(call, note, Answer("client", answer), decision)
+            if not settled:
+                return answer
             decision.source = chosen.source
-        self._recorder.record(decision)
-        return answer if chosen is None else self._stamped(chosen, decision)
+            return self._stamped(chosen, decision)
+        except asyncio.CancelledError:
+            decision.outcome = "cancelled"
+            raise
+        finally:
+            decision.seconds = came + time.monotonic() - began
+            self._recorder.record(decision)
 
     async def aclose(self) -> None:
         """End the LLM legs that still race for clients' retries."""
@@ -126,10 +134,10 @@ class Broker:
         self, call: Call, note: Mapping[str, Any], theirs: Answer, decision: Decision
     ) -> Answer:
         """Weigh a client's answer against what the LLM has said meanwhile, or before."""
-        ours = self._parties.racing.finish(note["race"]) if "race" in note else None
-        if ours is not None and decision.kind == "sampling":
-            decision.legs.append(answered_leg(ours, decision.seconds))
-            return ours
+        if "race" in note:
+            ours, leg = self._parties.racing.finish(note["race"])
+            decision.legs += [leg] if leg is not None else []
+            return ours if ours is not None and decision.kind == "sampling" else theirs
         if "llm" not in note or decision.outcome != "answered":
             return theirs
         ours, params = of_note(note["llm"])
@@ -180,7 +188,9 @@ class Broker:
             return self._without_answer(ended, kind, decision)
         if isinstance(answer, Deferred):
             decision.source, decision.outcome = "client", "deferred"
-            return Deferred({**answer.note, **deferred.note_of(decision)})
+            if legs.left is not None:
+                self.gate.extend(request.server, legs.left)
+            return Deferred({**answer.note, **deferred.note_of(decision, request)})
         decision.source, decision.outcome = answer.source, "answered"
         return self._stamped(answer, decision)
 

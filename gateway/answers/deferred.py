@@ -6,18 +6,22 @@ with the same keys can finish the record.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from gateway.answers.model import Decision, DecisionOutcome, Leg
+from gateway.answers.combine import of_note
+from gateway.answers.model import Answer, Decision, DecisionOutcome, InputRequest, Leg, LegEnded
 from gateway.policy import outcomes
 from gateway.policy.model import Outcome
 
 Json = dict[str, Any]
 
 _KEPT = ("id", "at", "kind", "method", "strategy", "level", "path")
-_OF_A_LEG = ("source", "seconds", "reason", "code", "model", "provider")
+_OF_A_LEG = ("source", "seconds", "reason", "code", "model", "provider", "input_tokens", "output_tokens")
 _ENDINGS: dict[Outcome, DecisionOutcome] = {
     Outcome.SUCCESS: "answered",
     Outcome.DECLINED: "declined",
@@ -25,11 +29,34 @@ _ENDINGS: dict[Outcome, DecisionOutcome] = {
 }
 
 
-def note_of(decision: Decision) -> Json:
-    """Return what must be known of a decision when its answer comes."""
+def question_of(request: InputRequest) -> str:
+    """Return a digest of what is asked: a server may ask something else under the same key."""
+    asked = json.dumps([request.method, request.params], sort_keys=True)
+    return hashlib.sha256(asked.encode()).hexdigest()
+
+
+def said_before(note: Mapping[str, Any]) -> Answer | None:
+    """Return the LLM's answer that a note has kept to be combined with the client's; None if it has none.
+
+    Raises:
+        LegEnded: the LLM's leg ended so when the question was put before; it is not tried again.
+    """
+    legs = [_leg(**leg) for leg in note["legs"] if leg["source"] == "llm"]
+    for leg in legs:
+        if outcomes.falls_back(leg.outcome):
+            raise LegEnded(leg.outcome, leg.reason, code=leg.code)
+    if "llm" not in note or not legs:
+        return None
+    answer, _ = of_note(note["llm"])
+    return replace(answer, input_tokens=legs[-1].input_tokens, output_tokens=legs[-1].output_tokens)
+
+
+def note_of(decision: Decision, request: InputRequest) -> Json:
+    """Return what must be known of a decision when its answer comes, or its question is put again."""
     failed = [leg for leg in decision.legs if leg.outcome is not Outcome.DEFERRED]
     return {
         **{name: getattr(decision, name) for name in _KEPT},
+        "question": question_of(request),
         "asked_at": time.time(),
         "legs": [
             {**{name: getattr(leg, name) for name in _OF_A_LEG}, "outcome": leg.outcome.value}

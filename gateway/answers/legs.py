@@ -7,9 +7,10 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from gateway.answers.combine import Combiner, note_of
+from gateway.answers.deferred import question_of, said_before
 from gateway.answers.model import (
     Answer,
     Answerer,
@@ -19,12 +20,11 @@ from gateway.answers.model import (
     LegEnded,
     SourceName,
 )
-from gateway.answers.racing import Racing
+from gateway.answers.racing import WITHDRAWN, Racing, observed, succeeded
 from gateway.policy.model import Outcome, Route
 
 Running = asyncio.Task[Answer | Deferred]
 
-WITHDRAWN = "withdrawn: the call ended, or another answer came first"
 _WITHDRAWING: Final = 2.0
 """Seconds that a leg has to end once it is cancelled, before the answer goes out without waiting."""
 
@@ -39,14 +39,22 @@ class Parties:
 
 
 class RecordedLegs:
-    """Asks the answerers of one request, and writes every ending into `taken`."""
+    """Asks the answerers of one request, and writes every ending into `taken`.
+
+    `left` is the leg of the LLM that goes on after the client was asked in its call's result.
+    """
 
     def __init__(self, request: InputRequest, route: Route, parties: Parties, taken: list[Leg]) -> None:
         self.route = route
         self._request = request
         self._parties = parties
         self._taken = taken
-        self._left: Running | None = None
+        self.left: Running | None = None
+
+    @property
+    def asked(self) -> bool:
+        """See `gateway.answers.strategies.port.Legs.asked`."""
+        return self._request.asked > 0
 
     @property
     def retries(self) -> bool:
@@ -58,7 +66,7 @@ class RecordedLegs:
         """See `gateway.answers.strategies.port.Legs.ask`."""
         began = time.monotonic()
         try:
-            answer = await self._parties.answerers[source].answer(self._request, self.route)
+            answer = await self._answer(source)
         except LegEnded as ended:
             self._taken.append(_ended(source, ended, time.monotonic() - began))
             raise
@@ -69,22 +77,43 @@ class RecordedLegs:
         self._taken.append(_answered(source, answer, time.monotonic() - began))
         return answer
 
+    async def _answer(self, source: SourceName) -> Answer | Deferred:
+        if source == "llm" and self._request.note:
+            running, answer = self._before(self._request.note)
+            if running is not None:
+                return await running
+            if answer is not None:
+                return answer
+        return await self._parties.answerers[source].answer(self._request, self.route)
+
+    def _before(self, note: Mapping[str, Any]) -> tuple[Running | None, Answer | None]:
+        """Return what the LLM does, or has said, since the client was last asked this.
+
+        Raises:
+            LegEnded: its leg ended so then.
+        """
+        question = question_of(self._request)
+        running = self._parties.racing.take(note["race"], question) if "race" in note else None
+        return running, said_before(note) if note["question"] == question else None
+
     @asynccontextmanager
     async def running(self, source: SourceName) -> AsyncGenerator[Running]:
         """See `gateway.answers.strategies.port.Legs.running`."""
-        leg: Running = asyncio.ensure_future(self.ask(source))
-        leg.add_done_callback(_look_at)
+        leg: Running = observed(asyncio.ensure_future(self.ask(source)))
         try:
             yield leg
         finally:
-            if leg is not self._left and not leg.done():
-                leg.cancel()
+            if leg is not self.left and not leg.done():
+                self._parties.racing.end(leg)
                 await asyncio.wait((leg,), timeout=_WITHDRAWING)
 
     def leave(self, llm: Running, deferred: Deferred) -> Deferred:
         """See `gateway.answers.strategies.port.Legs.leave`."""
-        self._left = llm
-        return Deferred({**deferred.note, "race": self._parties.racing.leave(llm)})
+        if llm.done() and not succeeded(llm):
+            return deferred
+        self.left = llm
+        name = self._parties.racing.leave(llm, self._taken, question_of(self._request))
+        return Deferred({**deferred.note, "race": name})
 
     def keep(self, llm: Answer, deferred: Deferred) -> Deferred:
         """See `gateway.answers.strategies.port.Legs.keep`."""
@@ -93,11 +122,6 @@ class RecordedLegs:
     async def combine(self, client: Answer, llm: Answer) -> Answer:
         """See `gateway.answers.strategies.port.Legs.combine`."""
         return await self._parties.combiner.combine(self._request, self.route, client, llm)
-
-
-def _look_at(leg: Running) -> None:
-    if not leg.cancelled():
-        leg.exception()  # recorded already, whether or not the strategy needs it
 
 
 def _answered(source: SourceName, answer: Answer | Deferred, seconds: float) -> Leg:

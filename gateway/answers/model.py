@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -21,7 +22,8 @@ class InputRequest:
 
     `call` is the call that caused it, None when it belongs to no call. `deferrable` says
     that the server can wait for an answer that comes with a retry of the call (a server of
-    the modern era); `asked` counts how often a retry came back without the answer.
+    the modern era); `asked` counts how often a retry came back without the answer, and `note`
+    is what the client's last round of it left behind (see `gateway.answers.deferred`).
     """
 
     server: str
@@ -30,6 +32,7 @@ class InputRequest:
     call: Call | None
     deferrable: bool = False
     asked: int = 0
+    note: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 Origin = Literal["llm", "client", "both"]

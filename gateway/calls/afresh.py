@@ -60,7 +60,8 @@ async def suspended(
     notes: dict[str, Mapping[str, Any]] = {}
     for key, request in requests.items():
         before = _missed(earlier, key)
-        question = Asked(request["method"], request["params"], before)
+        note: Mapping[str, Any] = {} if earlier is None else earlier.notes.get(key, {})
+        question = Asked(request["method"], request["params"], before, note)
         answer = await scope.question(question, deferrable=True)
         if isinstance(answer, LaterAnswer):
             asked[key], notes[key] = before + 1, answer.note

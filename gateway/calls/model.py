@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
 from gateway.calls.deadlines import Deadline
@@ -147,7 +147,7 @@ class Call:
 
     `target` is the exposed name (tool, prompt) or the URI the call names; `server` and
     `params` are what the server is sent (its own name already restored). `questions`
-    counts input requests over all rounds. `deadline` is set once its clock runs.
+    counts input requests over all rounds. `annotations` are the hints that the server gives of a tool. `deadline` is set once its clock runs.
     """
 
     method: str
@@ -158,6 +158,7 @@ class Call:
     resume: Resume | None = None
     questions: int = 0
     deadline: Deadline | None = None
+    annotations: tuple[tuple[str, bool], ...] = ()
     number: int = field(default_factory=lambda: next(_numbers))
 
     @property
@@ -178,6 +179,18 @@ class Resume:
     """How often each still open key has been put to the client."""
     notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     """What the record of each open key's answer needs, for `gateway.answers`."""
+
+    def lighter(self) -> Resume:
+        """Return the same without the answers of the LLM that were to be combined with the client's."""
+        notes = {
+            key: {name: value for name, value in note.items() if name != SPARE}
+            for key, note in self.notes.items()
+        }
+        return replace(self, notes=notes)
+
+
+SPARE = "llm"
+"""What a note can do without where there is no room for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +215,15 @@ CallOutcome = Json | Suspended
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An input request as it stood on the wire. `asked` counts retries that lacked its answer."""
+    """An input request as it stood on the wire.
+
+    `asked` counts retries that lacked its answer; `note` is what its last round left behind.
+    """
 
     method: str
     params: Json
     asked: int = 0
+    note: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -46,6 +47,11 @@ class Target(Protocol):
         """What the client called it by."""
         ...
 
+    @property
+    def annotations(self) -> tuple[tuple[str, bool], ...]:
+        """The hints that the server gives of a tool."""
+        ...
+
 
 class Locator(Protocol):
     """Finds the owner of what a call names."""
@@ -87,7 +93,7 @@ class CallScope:
     async def question(self, asked: Asked, *, deferrable: bool) -> Json | LaterAnswer:
         """Put one input request to policy; the server's clock stands still meanwhile."""
         request = InputRequest(
-            self.call.server, asked.method, asked.params, self.call, deferrable=deferrable, asked=asked.asked
+            self.call.server, asked.method, asked.params, self.call, deferrable, asked.asked, asked.note
         )
         self._elicitations.shown(self.call, asked.params)
         with self._deadline.paused():
@@ -133,6 +139,7 @@ class Relay:
         """
         target = await self.locator.locate(method, params, caller)
         call = Call(method, target.params, caller, target.server, target.exposed, resume)
+        call.annotations = target.annotations
         if resume is not None:
             call.questions = resume.questions
             resume = call.resume = await self._settled(call, resume)
@@ -167,13 +174,14 @@ class Relay:
             return await afresh.suspended(error, call, scope, earlier, rounds)
 
     async def _settled(self, call: Call, resume: Resume) -> Resume:
-        """Record the answers that this retry brought."""
-        come = resume.notes.keys() & resume.answers.keys()
-        answers = {
-            key: await self.answers.settle(call, resume.notes[key], answer) if key in come else answer
-            for key, answer in resume.answers.items()
-        }
-        notes = {key: note for key, note in resume.notes.items() if key not in come}
+        """Record the answers that this retry brought, all at once: some are to be combined with the LLM's."""
+        settling: dict[str, asyncio.Task[Json]] = {}
+        async with asyncio.TaskGroup() as tasks:
+            for key in resume.notes.keys() & resume.answers.keys():
+                work = self.answers.settle(call, resume.notes[key], resume.answers[key])
+                settling[key] = tasks.create_task(work)
+        answers = {**resume.answers, **{key: settled.result() for key, settled in settling.items()}}
+        notes = {key: note for key, note in resume.notes.items() if key not in settling}
         return replace(resume, answers=answers, notes=notes)
 
     def _for_client(self, outcome: Suspended, call: Call) -> Suspended:

@@ -7,6 +7,7 @@ its call open, it says where the call is parked.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any, Protocol, cast
 
@@ -15,8 +16,10 @@ from gateway.calls.parking import Parking
 from gateway.downstream.envelope import bare
 from gateway.downstream.methods import RELAYED, Methods
 from gateway.downstream.sealing import Sealer, binding_of
-from gateway.errors import InvalidCall
+from gateway.errors import InvalidCall, LimitExceeded
 from gateway.wire.eras import ModernResult
+
+logger = logging.getLogger(__name__)
 
 
 class RetryingCaller(Caller, Protocol):
@@ -50,8 +53,19 @@ class Retries:
         return ModernResult(
             resultType="input_required",
             inputRequests=dict(outcome.requests),
-            requestState=self._sealer.seal(outcome.resume, binding),
+            requestState=self._seal(outcome.resume, binding),
         )
+
+    def _seal(self, resume: Resume | ParkedAt, binding: str) -> str:
+        try:
+            return self._sealer.seal(resume, binding)
+        except LimitExceeded as error:
+            if isinstance(resume, ParkedAt):
+                raise
+            # Rather the client's answer alone than no call at all.
+            state = self._sealer.seal(resume.lighter(), binding)
+            logger.warning("the client's answers will not be combined with the LLM's: %s", error)
+            return state
 
     async def _outcome(self, method: str, params: Json, caller: RetryingCaller, binding: str) -> CallOutcome:
         given = _given(params)

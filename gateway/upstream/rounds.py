@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from gateway.calls.model import Asked, CallOutcome, LaterAnswer, Resume, Scope, Suspended
@@ -24,11 +24,15 @@ _LAST_BACKOFF = 0.25
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one call has come: rounds and questions so far, and how often each key was put off."""
+    """How far one call has come: rounds and questions so far.
+
+    Of each key that was put off: how often, and what is noted of it.
+    """
 
     round: int
     questions: int
     asked: Mapping[str, int]
+    notes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     backoff: float = _FIRST_BACKOFF
 
 
@@ -48,7 +52,7 @@ async def drive(
     progress = _Progress(0, 0, {})
     retry: Json = {}
     if resume is not None:
-        progress = _Progress(resume.round, resume.questions, _still_open(resume))
+        progress = _Progress(resume.round, resume.questions, _still_open(resume), resume.notes)
         retry = _retry(resume.answers, resume.state)
     while True:
         result = await send({**params, **retry})
@@ -131,7 +135,8 @@ async def _answer_all(
     try:
         async with asyncio.TaskGroup() as group:
             for key, entry in requests.items():
-                asked = Asked(entry["method"], entry.get("params", {}), progress.asked.get(key, 0))
+                before, note = progress.asked.get(key, 0), progress.notes.get(key, {})
+                asked = Asked(entry["method"], entry.get("params", {}), before, note)
                 tasks[key] = group.create_task(_question(scope, asked))
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from None

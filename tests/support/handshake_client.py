@@ -19,11 +19,12 @@ Behaviour = Callable[[Json], Json | None]
 
 @dataclass
 class HandshakeClient:
-    """One session. `sent` are the headers that belong to it."""
+    """One session. `sent` are the headers that belong to it, `told` the notifications of its calls."""
 
     http: httpx2.AsyncClient
     sent: dict[str, str]
     behaviour: Behaviour
+    told: list[Json] = field(default_factory=list)
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     async def call(self, name: str, arguments: Json) -> tuple[Json, list[Json]]:
@@ -36,17 +37,20 @@ class HandshakeClient:
                 return httpx2.Response(200, content=body).json(), asked
             stream = EventStream(response)
             while "method" in (said := await stream.message()):
-                if "id" in said:
-                    asked.append(said)
-                    await self._answer(said, headers)
+                if "id" not in said:
+                    self.told.append(said)
+                    continue
+                asked.append(said)
+                answer = self.behaviour(said)
+                if answer is not None:
+                    await self.answer(said, answer)
             return said, asked
 
-    async def _answer(self, question: Json, headers: dict[str, str]) -> None:
-        answer = self.behaviour(question)
-        if answer is not None:
-            message = {"jsonrpc": "2.0", "id": question["id"], **answer}
-            response = await self.http.post("/mcp", json=message, headers=headers)
-            assert response.status_code == 202, response.text
+    async def answer(self, question: Json, answer: Json) -> None:
+        """Answer a question, in time or not: `{"result": …}` or `{"error": …}`."""
+        message = {"jsonrpc": "2.0", "id": question["id"], **answer}
+        response = await self.http.post("/mcp", json=message, headers={**BOTH, **self.sent})
+        assert response.status_code == 202, response.text
 
 
 @asynccontextmanager

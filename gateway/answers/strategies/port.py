@@ -21,6 +21,11 @@ class Legs(Protocol):
         ...
 
     @property
+    def asked(self) -> bool:
+        """Whether this was put to the client before, whose retry came without an answer."""
+        ...
+
+    @property
     def retries(self) -> bool:
         """Whether asking this client costs a round trip: it is asked in a result, and answers by a retry."""
         ...

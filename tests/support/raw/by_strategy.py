@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 
 STRATEGIES = ("magictunnel_handled", "client_forwarded", "magictunnel_first", "client_first")
+ASKING_BOTH = ("parallel", "hybrid")
 KINDS = ("sampling", "form", "url", "roots")
 
 if __name__ == "__main__":
     from server import Server, main
     from tools import TOOL, TOOLS
 
-    for name in [f"{strategy}-{kind}" for strategy in STRATEGIES for kind in KINDS]:
+    for name in [f"{strategy}-{kind}" for strategy in (*STRATEGIES, *ASKING_BOTH) for kind in KINDS]:
         TOOL[name] = TOOL["ask"]
         TOOLS.append({"name": name, "inputSchema": {"type": "object"}})
     asyncio.run(main(Server()))
