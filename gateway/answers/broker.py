@@ -17,6 +17,7 @@ from gateway import codes
 from gateway.answers import deferred, stamp
 from gateway.answers.bounds import BrokerLimits, Gate
 from gateway.answers.combine import of_note
+from gateway.answers.facts import Surroundings, facts_of
 from gateway.answers.legs import Parties, RecordedLegs
 from gateway.answers.model import (
     KIND_OF,
@@ -57,7 +58,8 @@ _FINAL: dict[Outcome, DecisionOutcome] = {
 class Broker:
     """Decides who answers an input request, and has it answered.
 
-    `node` is what this gateway calls itself in the metadata of answers.
+    `node` is what this gateway calls itself in the metadata of answers; `around` is where the facts
+    of the moment come from that conditions look at.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class Broker:
         log: Recorder,
         *,
         node: str = "backchannel",
+        around: Surroundings | None = None,
     ) -> None:
         self._policy = policy
         self._parties = parties
         self._limits = limits
         self._recorder = log
         self._node = node
+        self._around = around or Surroundings()
         self.gate = Gate(limits)
 
     async def answer(self, request: InputRequest) -> Json | Deferred:
@@ -195,8 +199,7 @@ class Broker:
         return self._stamped(answer, decision)
 
     def _route(self, request: InputRequest, kind: Kind, decision: Decision) -> Route:
-        tool = request.call.tool if request.call is not None else None
-        facts = Facts(kind, request.server, tool, unsolicited=request.call is None)
+        facts = facts_of(request, kind, self._around, self.gate.open_questions)
         route = resolve(self._policy, facts)
         decision.trail = [asdict(step) for step in route.trail]
         if isinstance(route, Refusal):

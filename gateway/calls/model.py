@@ -147,7 +147,7 @@ class Call:
 
     `target` is the exposed name (tool, prompt) or the URI the call names; `server` and
     `params` are what the server is sent (its own name already restored). `questions`
-    counts input requests over all rounds. `deadline` is set once its clock runs.
+    counts input requests over all rounds. `annotations` are the hints that the server gives of a tool. `deadline` is set once its clock runs.
     """
 
     method: str
@@ -158,6 +158,7 @@ class Call:
     resume: Resume | None = None
     questions: int = 0
     deadline: Deadline | None = None
+    annotations: tuple[tuple[str, bool], ...] = ()
     number: int = field(default_factory=lambda: next(_numbers))
 
     @property

@@ -47,6 +47,11 @@ class Target(Protocol):
         """What the client called it by."""
         ...
 
+    @property
+    def annotations(self) -> tuple[tuple[str, bool], ...]:
+        """The hints that the server gives of a tool."""
+        ...
+
 
 class Locator(Protocol):
     """Finds the owner of what a call names."""
@@ -134,6 +139,7 @@ class Relay:
         """
         target = await self.locator.locate(method, params, caller)
         call = Call(method, target.params, caller, target.server, target.exposed, resume)
+        call.annotations = target.annotations
         if resume is not None:
             call.questions = resume.questions
             resume = call.resume = await self._settled(call, resume)

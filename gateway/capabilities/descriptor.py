@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.policy.model import Kind, Setting, Source, Strategy
+from gateway.policy.model import Choice, Kind, Setting, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,4 +26,4 @@ class ToolEntry:
     description: str | None = None
     input_schema: Mapping[str, Any] | None = None
     timeout: Setting[float] | None = None
-    strategies: Mapping[Kind, Setting[Strategy]] = field(default_factory=dict[Kind, Setting[Strategy]])
+    strategies: Mapping[Kind, Setting[Choice]] = field(default_factory=dict[Kind, Setting[Choice]])

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from gateway.capabilities.descriptor import ToolEntry
 from gateway.capabilities.raw import RawCapabilityFile, RawTool
+from gateway.config.conditions import choice
 from gateway.config.levels import setting
 from gateway.config.nearest import suggest
 from gateway.config.report import Report
 from gateway.config.resolved import ServerConfig
 from gateway.config.validate import validate
 from gateway.config.yaml_source import Document, Key
-from gateway.policy.model import Kind, Setting, Strategy
+from gateway.policy.model import Choice, Kind, Setting
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -66,9 +67,9 @@ def _entry(
     if tool.schema_camel is not None and tool.schema_snake is not None:
         message = "`inputSchema` and `input_schema` mean the same, and both are given"
         report.problem(document, key, message, "keep one of the two")
-    strategies: dict[Kind, Setting[Strategy]] = {}
-    sampling = setting(document, (*key, "sampling_strategy"), tool.sampling_strategy)
-    elicitation = setting(document, (*key, "elicitation_strategy"), tool.elicitation_strategy)
+    strategies: dict[Kind, Setting[Choice]] = {}
+    sampling = choice(document, (*key, "sampling_strategy"), tool.sampling_strategy)
+    elicitation = choice(document, (*key, "elicitation_strategy"), tool.elicitation_strategy)
     if sampling is not None:
         strategies["sampling"] = sampling
     if elicitation is not None:

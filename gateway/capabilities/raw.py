@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from gateway.config.raw_base import Name, Raw, Seconds, StrategyName
+from gateway.config.raw_base import Name, Raw, Seconds
+from gateway.config.raw_conditions import StrategyChoice
 
 
 class RawTool(Raw):
@@ -24,9 +25,9 @@ class RawTool(Raw):
     """The same as `inputSchema`."""
     timeout_seconds: Seconds | None = None
     """Limit of one call of this tool; the time its questions take is not counted. Default: its server's."""
-    sampling_strategy: StrategyName | None = None
+    sampling_strategy: StrategyChoice | None = None
     """Level 1: who answers the sampling requests of this tool's calls."""
-    elicitation_strategy: StrategyName | None = None
+    elicitation_strategy: StrategyChoice | None = None
     """Level 1: who answers the elicitations of this tool's calls."""
 
 

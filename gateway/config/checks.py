@@ -12,7 +12,7 @@ from gateway.config.yaml_source import Document
 from gateway.errors import Problem
 from gateway.policy.model import KINDS, Facts, Kind, KindPolicy, Policy, Route, Setting, Strategy
 from gateway.policy.outcomes import legs
-from gateway.policy.resolve import resolve
+from gateway.policy.resolve import possible
 
 
 def check_exposure(http: Http, keys: tuple[ApiKey, ...], document: Document, report: Report) -> None:
@@ -74,9 +74,7 @@ def _routes(policy: Policy, kind: Kind, servers: list[str]) -> Iterator[Route]:
         owners = kind_policy.tool_servers.get(tool) or servers
         facts += [Facts(kind, server, tool=tool) for server in owners]
     for fact in facts:
-        route = resolve(policy, fact)
-        if isinstance(route, Route):
-            yield route
+        yield from possible(policy, fact)
 
 
 def _check_fallback(policy: Policy, kind: Kind, routes: list[Route], report: Report) -> None:
@@ -103,5 +101,11 @@ def _strategies(policy: KindPolicy) -> Iterator[Setting[Strategy]]:
     mappings = (policy.tools, policy.server_overrides, policy.servers)
     single = (policy.external_default, policy.organization, policy.smart_discovery)
     for layer in (*(layer for mapping in mappings for layer in mapping.values()), *single):
-        if layer.strategy is not None:
-            yield layer.strategy
+        named = layer.strategy
+        if named is None:
+            continue
+        value = named.value
+        if isinstance(value, Strategy):
+            yield Setting(value, named.source)
+        else:
+            yield from (Setting(case.use, case.source) for case in value)

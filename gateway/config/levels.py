@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gateway.capabilities.descriptor import ToolEntry
+from gateway.config.conditions import choice
 from gateway.config.nearest import suggest
 from gateway.config.raw import RawElicitation, RawGateway, RawKindRouting, RawSampling
 from gateway.config.report import Report
@@ -99,7 +100,7 @@ class _Builder:
         value: Any = getattr(block, name)
         return Layer(
             self.unset(kind, name),
-            setting(self.document, (kind, name), value),
+            choice(self.document, (kind, name), value),
             setting(self.document, (kind, "fallback_to_magictunnel"), block.fallback_to_magictunnel),
             setting(self.document, (kind, "default_timeout_seconds"), block.default_timeout_seconds),
             max_attempts=self.attempts((kind, "max_retry_attempts"), block.max_retry_attempts),
@@ -114,7 +115,7 @@ class _Builder:
         timeout = smart.proxy_timeout_secs
         return Layer(
             path,
-            setting(self.document, ("smart_discovery", name), value),
+            choice(self.document, ("smart_discovery", name), value),
             client_timeout=setting(self.document, ("smart_discovery", "proxy_timeout_secs"), timeout),
         )
 
@@ -123,7 +124,7 @@ class _Builder:
         timeout = setting(self.document, (*at, "timeout_seconds"), routing.timeout_seconds)
         return Layer(
             self.unset(*at, "default_strategy"),
-            setting(self.document, (*at, "default_strategy"), routing.default_strategy),
+            choice(self.document, (*at, "default_strategy"), routing.default_strategy),
             setting(self.document, (*at, "fallback_to_magictunnel"), routing.fallback_to_magictunnel),
             client_timeout=timeout,
             llm_timeout=timeout,
@@ -137,7 +138,7 @@ class _Builder:
             if self.known is not None and name not in self.known:
                 fix = suggest(name, self.known) if self.known else "define the server, or remove the entry"
                 self.report.warning(self.document, (*at, name), f"no server is called '{name}'", fix)
-            layers[name] = Layer(self.unset(*at, name), setting(self.document, (*at, name), value))
+            layers[name] = Layer(self.unset(*at, name), choice(self.document, (*at, name), value))
         return layers
 
     def both(self, block: RawSampling | RawElicitation) -> Both:

@@ -22,6 +22,7 @@ from gateway.config.raw_base import (
     Weight,
 )
 from gateway.config.raw_llm import RawLlm
+from gateway.config.raw_conditions import StrategyChoice
 from gateway.config.raw_servers import RawNamedServer
 from gateway.config.resolved import (
     ElicitationByLlm,
@@ -202,7 +203,7 @@ class _RawKind(Raw):
 class RawSampling(_RawKind):
     """Level 3, the organization's default for sampling."""
 
-    default_sampling_strategy: StrategyName | None = None
+    default_sampling_strategy: StrategyChoice | None = None
     """Level 3: who answers sampling requests."""
     default_timeout_seconds: Seconds | None = None
     """Level 3: limit of the client leg. Default: 120."""
@@ -211,7 +212,7 @@ class RawSampling(_RawKind):
 class RawElicitation(_RawKind):
     """Level 3, the organization's default for elicitation."""
 
-    default_elicitation_strategy: StrategyName | None = None
+    default_elicitation_strategy: StrategyChoice | None = None
     """Level 3: who answers elicitations."""
     default_timeout_seconds: Seconds | None = None
     """Level 3: limit of the client leg. Default: 300."""
@@ -229,9 +230,9 @@ class RawSmartDiscovery(Raw):
 
     enabled: bool = True
     """`false` leaves level 4 out."""
-    default_sampling_strategy: StrategyName | None = None
+    default_sampling_strategy: StrategyChoice | None = None
     """Level 4: who answers sampling requests."""
-    default_elicitation_strategy: StrategyName | None = None
+    default_elicitation_strategy: StrategyChoice | None = None
     """Level 4: who answers elicitations."""
     proxy_timeout_secs: Seconds | None = None
     """Level 4: limit of the client leg, both kinds."""
@@ -240,9 +241,9 @@ class RawSmartDiscovery(Raw):
 class RawKindRouting(Raw):
     """Level 2 for one kind."""
 
-    default_strategy: StrategyName | None = None
+    default_strategy: StrategyChoice | None = None
     """Level 2: who answers, for servers nothing else names."""
-    server_strategies: dict[str, StrategyName] = Field(default_factory=dict[str, StrategyName])
+    server_strategies: dict[str, StrategyChoice] = Field(default_factory=dict[str, StrategyChoice])
     """Level 2: who answers, by server; stronger than the server's own `<kind>_strategy`."""
     fallback_to_magictunnel: bool | None = None
     """Level 2: whether `client_first` falls back to the LLM."""

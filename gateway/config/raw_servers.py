@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from gateway.config.raw_base import Count, Name, Passing, Raw, Seconds, StrategyName, Text
+from gateway.config.raw_base import Count, Name, Passing, Raw, Seconds, Text
+from gateway.config.raw_conditions import StrategyChoice
 from gateway.config.resolved import EraChoice, Isolation, ServerConfig
 from gateway.policy.model import Source
 
@@ -69,9 +70,9 @@ class RawServer(Raw):
     """Multi round-trip rounds of one call."""
     max_concurrent_questions: Count = _SERVER.max_concurrent_questions
     """Questions of this server in flight at once."""
-    sampling_strategy: StrategyName | None = None
+    sampling_strategy: StrategyChoice | None = None
     """Level 2: who answers its sampling requests, unless `server_strategies` names the server."""
-    elicitation_strategy: StrategyName | None = None
+    elicitation_strategy: StrategyChoice | None = None
     """Level 2: who answers its elicitations, unless `server_strategies` names the server."""
 
 

@@ -59,6 +59,8 @@ def _anchor(path: str) -> str:
 
 def _mapping(root: Schema, field: Schema) -> tuple[Schema | None, str]:
     """Return the mapping a field holds, if it holds one, a list of them, or one by name."""
+    if any(_is_strategy(candidate) for candidate in _alternatives(field)):
+        return None, ""  # a list of cases may stand for any strategy: its tables are shown once
     for candidate in _alternatives(field):
         if "$ref" in candidate:
             return root["$defs"][candidate["$ref"].rsplit("/", 1)[1]], ""
@@ -77,7 +79,7 @@ def _type(field: Schema, target: Schema | None, suffix: str) -> str:
 
 
 def _plain(schema: Schema) -> str:
-    if tuple(schema.get("enum", ())) == STRATEGY_NAMES:
+    if _is_strategy(schema):
         return "strategy"
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
@@ -91,6 +93,10 @@ def _plain(schema: Schema) -> str:
         return f"mapping of {_plain(_alternatives(values)[0])}" if values else "mapping"
     words = _PLAIN.get(str(kind), "text, number or boolean" if isinstance(kind, list) else "text")
     return words + _bounds(schema)
+
+
+def _is_strategy(schema: Schema) -> bool:
+    return tuple(schema.get("enum", ())) == STRATEGY_NAMES
 
 
 def _bounds(schema: Schema) -> str:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from gateway.capabilities.raw import RawCapabilityFile
 from gateway.config.raw import RawGateway
+from gateway.config.raw_conditions import RawCase
 from gateway.config.raw_servers import RawServersFile
 from gateway.config.reference import fill, tables
 
@@ -35,6 +36,7 @@ def generated(root: Path) -> dict[Path, str]:
     }
     reference = root / REFERENCE
     blocks = {name.split("/")[1].split(".")[0]: tables(schema(model)) for name, model in SCHEMAS.items()}
+    blocks["cases"] = tables(schema(RawCase))
     files[reference] = fill(reference.read_text(encoding="utf-8"), blocks)
     return files
 
@@ -54,13 +56,18 @@ def _with_variables(node: dict[str, Any]) -> dict[str, Any]:
         outer = {name: node[name] for name in ("description", "default") if name in node}
         inner = {name: value for name, value in node.items() if name not in (*outer, "title")}
         return {**outer, "anyOf": [inner, _VARIABLE]}
-    return {name: _inside(name, value) for name, value in node.items() if name != "title"}
+    # A variable may stand for either of several shapes, so that more than one can fit.
+    return {
+        "anyOf" if name == "oneOf" else name: _inside(name, value)
+        for name, value in node.items()
+        if name != "title"
+    }
 
 
 def _inside(name: str, value: Any) -> Any:
     if name in ("properties", "$defs"):
         return {key: _with_variables(schema) for key, schema in value.items()}
-    if name == "anyOf":
+    if name in ("anyOf", "oneOf"):
         return [_with_variables(schema) for schema in value]
     if name in ("items", "additionalProperties") and isinstance(value, dict):
         return _with_variables(cast("dict[str, Any]", value))

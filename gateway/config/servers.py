@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gateway.config.levels import OwnStrategies, setting
+from gateway.config.conditions import choice
+from gateway.config.levels import OwnStrategies
 from gateway.config.nearest import suggest
 from gateway.config.raw import RawExternalMcp
 from gateway.config.raw_base import Passing
@@ -95,11 +96,11 @@ def _own(entry: Entry) -> OwnStrategies:
         {
             "sampling": Layer(
                 str(Source(document.file, document.source(*sampling).path)),
-                setting(document, sampling, raw.sampling_strategy),
+                choice(document, sampling, raw.sampling_strategy),
             ),
             "elicitation": Layer(
                 str(Source(document.file, document.source(*elicitation).path)),
-                setting(document, elicitation, raw.elicitation_strategy),
+                choice(document, elicitation, raw.elicitation_strategy),
             ),
         },
     )

@@ -17,6 +17,8 @@ from gateway.errors import Problem
 Model = TypeVar("Model", bound=BaseModel)
 
 _ROUNDS = 20
+_NO_PLACES = frozenset({"[key]", "[strategy]", "[cases]"})
+"""What the library puts into a place to say which of several shapes it tried."""
 _SECRET_PARTS = frozenset({"env", "headers", "sha256", "args", "keys"})
 _FIXES = {
     "bool": "write true or false",
@@ -79,12 +81,13 @@ def _step(annotation: Any, part: str | int) -> Any:
 
 
 def _unwrap(annotation: Any) -> Any:
-    """Take away ``Annotated`` and ``| None``."""
+    """Take away ``Annotated`` and ``| None``, and of several shapes choose the one with places inside."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _unwrap(get_args(annotation)[0])
     if origin in (Union, UnionType):
-        return _unwrap(next(arg for arg in get_args(annotation) if arg is not type(None)))
+        shapes = [_unwrap(arg) for arg in get_args(annotation) if arg is not type(None)]
+        return next((shape for shape in shapes if get_origin(shape) is list), shapes[0])
     return annotation
 
 
@@ -93,7 +96,7 @@ def _is_model(annotation: Any) -> bool:
 
 
 def _key(detail: ErrorDetails) -> Key:
-    return tuple(part for part in detail["loc"] if part != "[key]")
+    return tuple(part for part in detail["loc"] if part not in _NO_PLACES)
 
 
 def _prune(data: Any, key: Key) -> None:
@@ -126,6 +129,8 @@ def _problem(model: type[BaseModel], document: Document, detail: ErrorDetails) -
     given = _shown(detail["input"], key)
     if kind == "strategy":
         return document.problem(key, f"{given} is not a strategy", str(context["fix"]))
+    if kind == "condition":
+        return document.problem(key, detail["msg"], str(context["fix"]))
     if kind == "literal_error":
         allowed = str(context["expected"]).replace(" or ", ", ").replace("'", "").split(", ")
         message = f"{given} is not one of {', '.join(allowed)}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from enum import StrEnum
 from typing import Generic, Literal, TypeVar
 
@@ -17,7 +18,10 @@ KINDS: tuple[Kind, ...] = ("sampling", "elicitation")
 Combine = Literal["best", "merge"]
 LevelName = Literal["tool", "server", "organization", "smart_discovery", "built_in"]
 
-T = TypeVar("T")
+Hint = Literal["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"]
+"""What a server may say of a tool (`ToolAnnotations`); untrusted, like all that servers say."""
+
+T = TypeVar("T", covariant=True)
 
 
 class Strategy(StrEnum):
@@ -60,6 +64,55 @@ class Setting(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """A time of day, in minutes from midnight, the end not included; one that ends earlier goes over it."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What must hold, all of it; empty and None ask for nothing. See `gateway.policy.conditions`.
+
+    `windows` and `days` (Monday is 0) are read in `zone`, which is UTC where it is None; a window over
+    midnight belongs to the day on which it begins. Of `client`, `principal` and `hints`, which are globs,
+    one must match. `spent_*`, `in_flight` and `queued` hold from that amount on, `min_*` and `max_*`
+    include their bound.
+    """
+
+    windows: tuple[Window, ...] = ()
+    days: tuple[int, ...] = ()
+    zone: tzinfo | None = None
+    client: tuple[str, ...] = ()
+    principal: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+    min_characters: int | None = None
+    max_characters: int | None = None
+    min_tokens: int | None = None
+    max_tokens: int | None = None
+    annotations: tuple[tuple[Hint, bool], ...] = ()
+    spent_fraction: float | None = None
+    spent_usd: float | None = None
+    spent_tokens: int | None = None
+    in_flight: int | None = None
+    queued: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One entry of a list of strategies: `use` it where `when` holds, always where that is None."""
+
+    use: Strategy
+    when: Condition | None = None
+    source: Source = field(default=Source("", ""), compare=False)
+
+
+Choice = Strategy | tuple[Case, ...]
+"""A strategy, or entries of which the first that holds names one; the last holds always."""
+
+
+@dataclass(frozen=True, slots=True)
 class Layer:
     """What one place in the configuration says about one kind; None means unset.
 
@@ -68,7 +121,7 @@ class Layer:
     """
 
     path: str
-    strategy: Setting[Strategy] | None = None
+    strategy: Setting[Choice] | None = None
     fallback_to_llm: Setting[bool] | None = None
     client_timeout: Setting[float] | None = None
     llm_timeout: Setting[float] | None = None
@@ -138,13 +191,37 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What has been spent today: of the budget (1 is all of it), in US dollars, and in tokens."""
+
+    fraction: float = 0.0
+    usd: float = 0.0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
-    """What policy may know of one input request. `tool` is the exposed name."""
+    """What policy may know of one input request. `tool` is the exposed name.
+
+    The rest is for conditions, and None where it is not known: `now` (with a time zone), what the
+    client calls itself, whose key it brought (empty: none), the request's model hints, its text's
+    length in characters, what its server says of the tool, what was spent, and how many questions
+    of the server are in flight and how many wait for a place at the LLM.
+    """
 
     kind: Kind
     server: str
     tool: str | None = None
     unsolicited: bool = False
+    now: datetime | None = None
+    client: str | None = None
+    principal: str | None = None
+    hints: tuple[str, ...] | None = None
+    characters: int | None = None
+    annotations: tuple[tuple[str, bool], ...] | None = None
+    spent: Spent | None = None
+    in_flight: int | None = None
+    queued: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

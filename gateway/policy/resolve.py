@@ -4,6 +4,9 @@ Five levels are looked at, highest first: the tool, the external server (three p
 organization, smart discovery, and what is built in. The first that names a strategy wins.
 Every other setting resolves down the same levels by itself, so a time limit may come from
 another level than the strategy.
+
+A level may name its strategy by a list of cases (`gateway.policy.conditions`). Such a level always
+names one, so which level wins does not depend on the facts that its conditions look at.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from gateway.policy.conditions import Looked, choose
 from gateway.policy.model import (
     KINDS,
+    Choice,
     Facts,
     Kind,
     KindPolicy,
@@ -23,6 +28,7 @@ from gateway.policy.model import (
     Refusal,
     Route,
     Setting,
+    Source,
     Step,
     Strategy,
 )
@@ -71,8 +77,24 @@ def resolve(policy: Policy, facts: Facts) -> Route | Refusal:
             "to let the gateway's LLM answer such requests",
         )
     places = tuple(_places(kind_policy, facts))
-    route = replace(_route(facts.kind, places), both=kind_policy.both)
+    route = replace(_route(facts, places), both=kind_policy.both)
     return _llm_only(route, facts) if facts.unsolicited else route
+
+
+def chosen(policy: Policy, facts: Facts) -> Choice:
+    """Return what the highest level that names a strategy says, its cases included."""
+    winner = _winner(tuple(_places(policy.of(facts.kind), facts)))
+    return BUILT_IN_STRATEGY[facts.kind] if winner is None else winner[1].value
+
+
+def possible(policy: Policy, facts: Facts) -> tuple[Route, ...]:
+    """Return every route that a question may get, whichever case applies then; none if it is refused."""
+    route, choice = resolve(policy, facts), chosen(policy, facts)
+    if isinstance(route, Refusal):
+        return ()
+    if isinstance(choice, Strategy):
+        return (route,)
+    return tuple(replace(route, strategy=case.use, path=str(case.source)) for case in choice)
 
 
 def can_llm_answer(policy: Policy, kind: Kind, server: str) -> bool:
@@ -86,8 +108,8 @@ def can_llm_answer(policy: Policy, kind: Kind, server: str) -> bool:
     facts = [Facts(kind, server), *(Facts(kind, server, tool=tool) for tool in tools)]
     return any(
         "llm" in legs(route.strategy, fallback_to_llm=route.fallback_to_llm)
-        for route in (resolve(policy, fact) for fact in facts)
-        if isinstance(route, Route)
+        for fact in facts
+        for route in possible(policy, fact)
     )
 
 
@@ -116,12 +138,24 @@ def _places(policy: KindPolicy, facts: Facts) -> Iterator[_Place]:
     yield _Place("smart_discovery", policy.smart_discovery, disabled)
 
 
-def _route(kind: Kind, places: tuple[_Place, ...]) -> Route:
+def _winner(places: tuple[_Place, ...]) -> tuple[_Place, Setting[Choice]] | None:
+    """Return the highest place that names a strategy, and what it names."""
+    for place in places:
+        if not place.note and place.layer.strategy is not None:
+            return place, place.layer.strategy
+    return None
+
+
+def _route(facts: Facts, places: tuple[_Place, ...]) -> Route:
     """Resolve the strategy and, independently of it, every limit."""
-    winner = next((p for p in places if not p.note and p.layer.strategy is not None), None)
-    trail = tuple(_step(place, chosen=place is winner) for place in places)
+    kind = facts.kind
+    winner = _winner(places)
+    steps = [step for place in places for step in _steps(place, facts, chosen=_is(place, winner))]
     built_in = Step("built_in", BUILT_IN, BUILT_IN_STRATEGY[kind].value, chosen=winner is None)
-    strategy, path = _first(places, lambda layer: layer.strategy, BUILT_IN_STRATEGY[kind])
+    strategy, path = BUILT_IN_STRATEGY[kind], BUILT_IN
+    if winner is not None:
+        strategy, source = _named(winner[1], facts)
+        path = str(source)
     fallback, fallback_path = _first(places, lambda layer: layer.fallback_to_llm, True)
     client, client_path = _first(places, lambda layer: layer.client_timeout, BUILT_IN_CLIENT_TIMEOUT[kind])
     llm, llm_path = _first(places, lambda layer: layer.llm_timeout, BUILT_IN_LLM_TIMEOUT)
@@ -129,13 +163,13 @@ def _route(kind: Kind, places: tuple[_Place, ...]) -> Route:
     return Route(
         kind=kind,
         strategy=strategy,
-        level=winner.level if winner else "built_in",
+        level=winner[0].level if winner else "built_in",
         path=path,
         fallback_to_llm=fallback,
         client_timeout=client,
         llm_timeout=llm,
         max_attempts=attempts,
-        trail=(*trail, built_in),
+        trail=(*steps, built_in),
         origins=(
             ("fallback_to_llm", fallback_path),
             ("client_timeout", client_path),
@@ -156,12 +190,40 @@ def _first(
     return default, BUILT_IN
 
 
-def _step(place: _Place, *, chosen: bool) -> Step:
+def _is(place: _Place, winner: tuple[_Place, Setting[Choice]] | None) -> bool:
+    return winner is not None and place is winner[0]
+
+
+def _named(setting: Setting[Choice], facts: Facts) -> tuple[Strategy, Source]:
+    """Return the strategy that a setting comes to, and where it is written."""
+    if isinstance(setting.value, Strategy):
+        return setting.value, setting.source
+    # The last holds always: the configuration sees to that.
+    case = next((looked.case for looked in choose(setting.value, facts) if looked.chosen), setting.value[-1])
+    return case.use, case.source
+
+
+def _steps(place: _Place, facts: Facts, *, chosen: bool) -> Iterator[Step]:
+    """Yield what the trail says of a place: one line, or one for each case of a list."""
     setting = place.layer.strategy
     if setting is None:
-        return Step(place.level, place.layer.path, place.note or UNSET)
-    value = f"{setting.value.value} ({place.note})" if place.note else setting.value.value
-    return Step(place.level, str(setting.source), value, chosen)
+        yield Step(place.level, place.layer.path, place.note or UNSET)
+    elif isinstance(setting.value, Strategy):
+        value = setting.value.value
+        note = f"{value} ({place.note})" if place.note else value
+        yield Step(place.level, str(setting.source), note, chosen)
+    elif place.note:
+        yield Step(place.level, str(setting.source), f"a list of cases ({place.note})")
+    else:
+        for looked in choose(setting.value, facts):
+            yield Step(place.level, str(looked.case.source), _said(looked), chosen and looked.chosen)
+
+
+def _said(looked: Looked) -> str:
+    if looked.verdict is None:
+        return f"{looked.case.use.value} (not looked at)"
+    sense = "since" if looked.chosen else "not, since"
+    return f"{looked.case.use.value} ({sense} {looked.verdict.why})"
 
 
 def _llm_only(route: Route, facts: Facts) -> Route | Refusal:

@@ -37,11 +37,15 @@ _URI_METHODS: Final = frozenset({"resources/read", "resources/subscribe", "resou
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a call goes: `params` under the server's own names, `exposed` as the client named it."""
+    """Where a call goes: `params` under the server's own names, `exposed` as the client named it.
+
+    `annotations` are the hints that the server gives of a tool (`ToolAnnotations`).
+    """
 
     server: str
     params: Json
     exposed: str
+    annotations: tuple[tuple[str, bool], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +183,8 @@ class Catalog:
             return await self._locate_reference(params, caller)
         name = _text(params, "name", method)
         owned = await self._owner_of_name("prompt" if method == "prompts/get" else "tool", name, caller)
-        return Target(owned.server, params if owned.name == name else {**params, "name": owned.name}, name)
+        own = params if owned.name == name else {**params, "name": owned.name}
+        return Target(owned.server, own, name, _annotations(owned.entry))
 
     def _index(self, caller: Caller) -> Index:
         key = self._key(caller)
@@ -325,6 +330,12 @@ class Catalog:
 
 def _shown(entries: Mapping[str, Owned]) -> tuple[Json, ...]:
     return tuple(owned.entry for owned in entries.values() if owned.up)
+
+
+def _annotations(entry: Json) -> tuple[tuple[str, bool], ...]:
+    said = entry.get("annotations")
+    hints = cast("Json", said).items() if isinstance(said, dict) else ()
+    return tuple((name, value) for name, value in hints if isinstance(value, bool))
 
 
 def _has(value: Any, feature: str) -> bool:

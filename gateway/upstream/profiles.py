@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from gateway.calls.model import Caller, Capability, Extra, Profile
 from gateway.config.resolved import ServerConfig
-from gateway.policy.model import KINDS, Facts, Kind, Policy, Refusal
+from gateway.policy.model import KINDS, Case, Facts, Kind, Policy, Strategy
 from gateway.policy.outcomes import LegName, legs
-from gateway.policy.resolve import resolve
+from gateway.policy.resolve import chosen, possible
 from gateway.upstream.extensions import Extensions
 from gateway.upstream.port import Era
 
@@ -38,7 +38,8 @@ class LaneKey:
 
     `party` is whose answers the calls' questions get (see `Profiles.party`; None: nobody's in
     particular). `routes` is how each kind is answered; where it comes from in the
-    configuration is left out, so that two tools with the same strategy may share a lane.
+    configuration is left out, so that two tools with the same strategy may share a lane. Where a
+    strategy depends on who calls which tool, that is in it too.
     `alone` is the call's own number where its questions would have to be parked: it shares
     with none, since it may keep its lane for as long as a person thinks.
     """
@@ -71,7 +72,7 @@ class Profiles:
         self._llm_tools = llm_tools
         self._possible: dict[tuple[Kind, str], frozenset[LegName]] = {}
         self._legs: dict[tuple[Kind, str, str | None], frozenset[LegName]] = {}
-        self._routes: dict[tuple[Kind, str, str | None], Hashable] = {}
+        self._routes: dict[tuple[Kind, str, str | None], _Routes] = {}
         self._bases: dict[str, Profile] = {}
 
     def base(self, server: str) -> Profile:
@@ -121,7 +122,7 @@ class Profiles:
         """Return the lane key of a call; `tool` is the exposed name, None for other calls."""
         profile = self.declared(server, era, caller)
         kinds: list[Kind] = [kind for kind in KINDS if profile & _PARENT[kind]]
-        routes = tuple(self._route(kind, server, tool) for kind in kinds)
+        routes = tuple(self._route(kind, server, tool, caller) for kind in kinds)
         party = self._party(profile, server, caller, tool)
         alone = next(_numbers) if self._parks(profile, server, era, caller, tool) else None
         return LaneKey(party, profile, routes, alone)
@@ -177,32 +178,59 @@ class Profiles:
         slot = (kind, server, self._configured(kind, tool))
         known = self._legs.get(slot)
         if known is None:
-            route = resolve(self._policy, Facts(*slot))
             found: set[LegName] = set()
-            if not isinstance(route, Refusal):
+            for route in possible(self._policy, Facts(*slot)):
                 found.update(legs(route.strategy, fallback_to_llm=route.fallback_to_llm))
             if kind not in self._llm_kinds:
                 found.discard("llm")
             known = self._legs[slot] = frozenset(found)
         return known
 
-    def _route(self, kind: Kind, server: str, tool: str | None) -> Hashable:
+    def _route(self, kind: Kind, server: str, tool: str | None, caller: Caller) -> Hashable:
+        """Return all that decides how a question of this call is answered, but for the question itself."""
         slot = (kind, server, self._configured(kind, tool))
-        if slot not in self._routes:
-            route = resolve(self._policy, Facts(*slot))
-            self._routes[slot] = (
-                None
-                if isinstance(route, Refusal)
-                else (
-                    route.strategy,
-                    route.fallback_to_llm,
-                    route.client_timeout,
-                    route.llm_timeout,
-                    route.max_attempts,
-                )
-            )
-        return self._routes[slot]
+        known = self._routes.get(slot)
+        if known is None:
+            known = self._routes[slot] = _routes(self._policy, Facts(*slot))
+        told_apart = (
+            tool if known.by_tool else None,
+            caller.identity.name if known.by_client else None,
+            caller.identity.principal if known.by_principal else None,
+        )
+        return (*known.limits, known.choice, *told_apart)
 
     def _configured(self, kind: Kind, tool: str | None) -> str | None:
         """Return the tool if the configuration names it: the memo stays as small as the configuration."""
         return tool if tool in self._policy.of(kind).tools else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Routes:
+    """What calls have in common whose questions get the same routes, and what else tells them apart.
+
+    What a condition asks of the moment or of the question is the same for whatever call the question
+    is taken to belong to; what it asks of the tool or the caller is not.
+    """
+
+    choice: Strategy | tuple[Case, ...] | None = None
+    limits: tuple[Hashable, ...] = ()
+    by_tool: bool = False
+    by_client: bool = False
+    by_principal: bool = False
+
+
+def _routes(policy: Policy, facts: Facts) -> _Routes:
+    routes = possible(policy, facts)
+    if not routes:
+        return _Routes()
+    one, choice = routes[0], chosen(policy, facts)
+    conditions = (
+        [] if isinstance(choice, Strategy) else [case.when for case in choice if case.when is not None]
+    )
+    return _Routes(
+        choice,
+        (one.fallback_to_llm, one.client_timeout, one.llm_timeout, one.max_attempts),
+        by_tool=any(condition.annotations for condition in conditions),
+        by_client=any(condition.client for condition in conditions),
+        by_principal=any(condition.principal for condition in conditions),
+    )

@@ -53,6 +53,7 @@ class Target:
     server: str
     params: dict[str, Any]
     exposed: str
+    annotations: tuple[tuple[str, bool], ...] = ()
 
 
 class FakeServers:
