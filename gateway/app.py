@@ -105,7 +105,9 @@ class Gateway:
             self._methods, self._in_flight, self._subscriptions, config.limits, self._session_ended
         )
         self._parking = Parking(_parking_limits(config), lambda result: len(jsonrpc.encode(result)))
-        self._sealer = Sealer(config.state_keys, ttl=config.limits.max_call_seconds)
+        # A state outlives its call by as long as the call's outcome is kept: the client is told of it.
+        lifetime = config.limits.max_call_seconds + config.limits.parked_result_seconds
+        self._sealer = Sealer(config.state_keys, ttl=lifetime)
         retries = Retries(self._methods, self._sealer, self._parking)
         self._modern = ModernServer(self._methods, self._in_flight, retries, self._listeners)
         self.app = Application(self)
