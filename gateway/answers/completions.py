@@ -25,6 +25,7 @@ def answer_of(completion: Completion, result: Json, *, earlier: tuple[Completion
         input_tokens=_total([one.usage.input_tokens for one in every]),
         output_tokens=_total([one.usage.output_tokens for one in every]),
         attempts=attempts_of(*every),
+        logprob=completion.logprob,
     )
 
 

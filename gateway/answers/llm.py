@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 import structlog
@@ -16,7 +17,7 @@ from gateway.answers.elicitation_llm import FormFiller
 from gateway.answers.model import Answer, Deferred, InputRequest, LegEnded, SourceName
 from gateway.errors import ProviderError
 from gateway.llm.port import Budget, Llm, Prompt
-from gateway.policy.model import Kind, Outcome, Route
+from gateway.policy.model import Kind, Outcome, Route, Strategy
 
 Json = dict[str, Any]
 _log: Any = structlog.get_logger("backchannel.answers")
@@ -59,7 +60,8 @@ class LlmAnswerer:
             raise leg_ended_by(error) from error
 
     async def _sample(self, request: InputRequest, llm: Llm, route: Route) -> Answer:
-        prompt = self._prompt(request)
+        # Only where two answers are weighed does anybody look at how sure the model was of its own.
+        prompt = replace(self._prompt(request), logprobs=route.strategy is Strategy.HYBRID)
         completion = await llm.complete(prompt, Budget(route.llm_timeout, route.max_attempts))
         result: Json = {
             "role": "assistant",

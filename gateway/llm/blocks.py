@@ -105,6 +105,14 @@ def answer_content(text: str, calls: Sequence[Block]) -> Block | list[Block]:
     return [*([text_block(text)] if text else []), *calls]
 
 
+def mean_logprob(tokens: object) -> float | None:
+    """Return the mean of what a provider's list of ``{"token", "logprob", …}`` says of an answer's tokens."""
+    listed = cast("list[object]", tokens) if isinstance(tokens, list) else []
+    found = [cast("Block", token).get("logprob") for token in listed if isinstance(token, Mapping)]
+    known = [float(value) for value in found if isinstance(value, int | float)]
+    return sum(known) / len(known) if known else None
+
+
 def wanted_tools(choice: Mapping[str, Any] | None) -> str:
     """`mode` of a ToolChoice: ``auto`` (the default), ``required`` or ``none``."""
     return str((choice or {}).get("mode", "auto"))

@@ -43,12 +43,14 @@ _SOCKET_PATH_MAX = 90
 class Generation:
     """One running answer: what came so far, and the wish to stop.
 
+    `tokens` is what was told of each (``{"token", "logprob", …}``), if that was asked for.
     `stop_reason` is ``endTurn``, ``maxTokens`` or ``stopSequence``; `error` is llama.cpp's
     own error object (``{"code": 400, "message": …, "type": …}``), or one made from what it raised.
     """
 
     stops: Sequence[str] = ()
     text: str = ""
+    tokens: list[Json] = field(default_factory=list[Json])
     stop_reason: str = "endTurn"
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -76,6 +78,7 @@ class Generation:
         if choice.get("finish_reason") == "length":
             self.stop_reason = "maxTokens"
         piece = cast("Json", choice.get("delta") or {}).get("content") or ""
+        self.tokens += cast("Json", choice.get("logprobs") or {}).get("content") or []
         # Stop sequences are found here, not by llama.cpp, which does not tell that it met one.
         start = max(0, len(self.text) - max(map(len, self.stops), default=0))
         self.text += piece

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import ConfigurationError, Problem, ProviderError
-from gateway.llm.blocks import blocks_of, text_block
+from gateway.llm.blocks import blocks_of, mean_logprob, text_block
 from gateway.llm.failures import Peer, Refusal, refused, timed_out, unsupported
 from gateway.llm.llamacpp import Engine, Generation, engine_for
 from gateway.llm.port import Completion, Prompt, Usage
@@ -107,6 +107,7 @@ class Local:
             provider=self.name,
             stop_reason=generation.stop_reason,
             usage=Usage(generation.input_tokens, generation.output_tokens),
+            logprob=mean_logprob(generation.tokens),
         )
 
     def _failed(self, error: Mapping[str, Any], prompt: Prompt) -> ProviderError:
@@ -142,6 +143,8 @@ def _request(prompt: Prompt, peer: Peer) -> dict[str, Any]:
     }
     if prompt.temperature is not None:
         request["temperature"] = prompt.temperature
+    if prompt.logprobs:
+        request |= {"logprobs": True, "top_logprobs": 1}
     if prompt.schema is not None:
         schema = {"name": "answer", "schema": dict(prompt.schema)}
         request["response_format"] = {"type": "json_schema", "json_schema": schema}

@@ -14,6 +14,7 @@ from gateway.llm.blocks import (
     answer_content,
     blocks_of,
     image_bytes,
+    mean_logprob,
     result_blocks,
     tool_use_block,
     wanted_tools,
@@ -130,6 +131,8 @@ def _request(prompt: Prompt, peer: Peer) -> Json:
     request: Json = {"messages": _messages(prompt, peer), "options": options}
     if prompt.schema is not None:
         request["format"] = dict(prompt.schema)
+    if prompt.logprobs:
+        request["logprobs"] = True
     choice = wanted_tools(prompt.tool_choice)
     if prompt.tools and choice == "required":
         raise unsupported(peer, "toolChoice 'required'", "ask with 'auto' or use another provider")
@@ -227,4 +230,5 @@ def _completion(body: Json, peer: Peer) -> Completion:
         provider=peer.provider,
         stop_reason="toolUse" if calls else _STOP.get(done, done),
         usage=Usage(body.get("prompt_eval_count"), body.get("eval_count")),
+        logprob=mean_logprob(body.get("logprobs")),
     )

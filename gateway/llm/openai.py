@@ -16,6 +16,7 @@ from gateway.llm.blocks import (
     blocks_of,
     data_url,
     image_bytes,
+    mean_logprob,
     result_blocks,
     tool_use_block,
     wanted_tools,
@@ -50,7 +51,7 @@ class OpenAi:
 
     OpenAI itself is asked with ``max_completion_tokens``, which its newer models demand;
     other services with ``max_tokens``, which they know. A model that refuses the name, or
-    `temperature`, is asked once more without it, and that is remembered.
+    `temperature`, or `logprobs`, is asked once more without it, and that is remembered.
 
     ``finish_reason: stop`` is ``endTurn``: the API does not tell a natural end from a stop
     sequence. Services that do tell (``stop_reason`` beside it) are believed.
@@ -80,6 +81,7 @@ class OpenAi:
         )
         self._limit = "max_completion_tokens" if url.rstrip("/") == OFFICIAL else "max_tokens"
         self._temperature = True
+        self._logprobs = True
 
     async def complete(self, prompt: Prompt, *, timeout: float) -> Completion:
         """Answer once; `timeout` bounds it in seconds.
@@ -109,6 +111,9 @@ class OpenAi:
         return error
 
     def _adapt(self, refusal: Refusal, prompt: Prompt) -> bool:
+        if prompt.logprobs and self._logprobs and "logprobs" in refusal.message:
+            self._logprobs = False
+            return True
         if refusal.status != 400 or not refusal.code.startswith("unsupported_"):
             return False
         if "max_tokens" in refusal.message or "max_completion_tokens" in refusal.message:
@@ -146,6 +151,8 @@ class OpenAi:
             request["temperature"] = prompt.temperature
         if prompt.stop_sequences:
             request["stop"] = list(prompt.stop_sequences)
+        if prompt.logprobs and self._logprobs:
+            request["logprobs"] = True
         if prompt.schema is not None:
             # Not strict: strict mode refuses optional properties, which elicitation schemas have.
             request["response_format"] = {
@@ -270,6 +277,7 @@ def _completion(body: Json, prompt: Prompt, peer: Peer) -> Completion:
         provider=peer.provider,
         stop_reason=stop,
         usage=Usage(usage.get("prompt_tokens"), usage.get("completion_tokens")),
+        logprob=mean_logprob(cast("Json", choice.get("logprobs") or {}).get("content")),
     )
 
 

@@ -15,7 +15,8 @@ class Prompt:
     one block or a list of blocks: text, image, audio, tool_use, tool_result).
     `max_tokens` is already bounded by policy. `model_preferences` are advice that no provider
     follows yet: the configured model answers. `schema` asks for a JSON object that
-    satisfies this JSON Schema. `tools`/`tool_choice` are the request's own.
+    satisfies this JSON Schema. `tools`/`tool_choice` are the request's own. `logprobs` asks for
+    `Completion.logprob`, of providers that tell it.
     """
 
     messages: tuple[Mapping[str, Any], ...]
@@ -27,6 +28,7 @@ class Prompt:
     tools: tuple[Mapping[str, Any], ...] = ()
     tool_choice: Mapping[str, Any] | None = None
     schema: Mapping[str, Any] | None = None
+    logprobs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,9 @@ class Completion:
 
     `content` is one MCP content block (``{"type": "text", "text": …}``) or a list of
     blocks (with tool_use). `stop_reason` is MCP's: ``endTurn``, ``stopSequence``,
-    ``maxTokens``, ``toolUse``, or the provider's own word.
+    ``maxTokens``, ``toolUse``, or the provider's own word. `logprob` is the mean natural
+    logarithm of the probabilities of the answer's tokens; None where it was not asked for, or
+    the provider does not tell.
     """
 
     content: Mapping[str, Any] | list[Mapping[str, Any]]
@@ -63,6 +67,7 @@ class Completion:
     stop_reason: str
     usage: Usage = field(default_factory=Usage)
     attempts: tuple[Attempt, ...] = ()
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

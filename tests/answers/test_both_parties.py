@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 from typing import Any
@@ -203,6 +204,17 @@ async def test_best_takes_the_answer_of_higher_confidence_as_it_is() -> None:
     assert result["content"]["text"] == "It is 4."
     assert result["_meta"][KEY]["confidence_decision"] == "local_higher_confidence"
     assert len(stage.llm.prompts) == 1
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+async def test_a_model_is_asked_how_sure_it_is_only_where_that_is_weighed(strategy) -> None:
+    stage = scene(strategy, caller=FakeCaller(BROKEN), llm=ScriptedLlm(["mine"]), fallback=True)
+    with contextlib.suppress(NobodyAnswered):
+        await stage.ask("sampling")
+
+    assert [prompt.logprobs for prompt in stage.llm.prompts] == (
+        [] if strategy is Strategy.CLIENT else [strategy is Strategy.HYBRID]
+    )
 
 
 async def test_a_judge_marks_both_answers_both_ways_round() -> None:
