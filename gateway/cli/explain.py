@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -22,17 +23,48 @@ def explain(
         str | None, typer.Option("--tool", "-t", help="The tool that asks, under either name.")
     ] = None,
     kind: Annotated[str | None, typer.Option(help="sampling or elicitation; both by default.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="When: 2026-07-28T23:30+02:00; without an offset, UTC.")
+    ] = None,
+    client: Annotated[str | None, typer.Option(help="What the client calls itself.")] = None,
+    principal: Annotated[str | None, typer.Option(help="Whose key it brings.")] = None,
+    hint: Annotated[list[str] | None, typer.Option(help="A model hint; may be repeated.")] = None,
+    characters: Annotated[int | None, typer.Option(min=0, help="Length of the request's text.")] = None,
+    annotation: Annotated[
+        list[str] | None, typer.Option(help="Of the tool: readOnlyHint=true; may be repeated.")
+    ] = None,
+    spent_usd: Annotated[float, typer.Option(min=0, help="US dollars spent today.")] = 0.0,
+    spent_tokens: Annotated[int, typer.Option(min=0, help="Tokens spent today.")] = 0,
+    spent_fraction: Annotated[float, typer.Option(min=0, help="Part of the budget spent; 1 is all.")] = 0.0,
+    in_flight: Annotated[int, typer.Option(min=0, help="The server's other questions in flight.")] = 0,
+    queued: Annotated[int, typer.Option(min=0, help="Requests that wait for the LLM.")] = 0,
 ) -> None:
-    """Print every level, what it says and where, the winner, and the limits."""
+    """Print every level, what it says and where, the winner, and the limits.
+
+    The options after --kind are what conditions (`when … use …`) look at.
+    """
     from gateway.policy.explain import explain as lines
-    from gateway.policy.model import Facts, Route
+    from gateway.policy.model import Facts, Route, Spent
     from gateway.policy.resolve import resolve
 
     loaded = load_config(config)
     asking = _find(loaded, server)
     exposed = None if tool is None else _exposed(asking, tool)
     for one in _kinds(kind):
-        facts = Facts(one, asking.name, exposed)
+        facts = Facts(
+            one,
+            asking.name,
+            exposed,
+            now=_moment(at),
+            client=client,
+            principal=principal,
+            hints=tuple(hint or ()),
+            characters=characters,
+            annotations=_annotations(annotation),
+            spent=Spent(spent_fraction, spent_usd, spent_tokens),
+            in_flight=in_flight,
+            queued=queued,
+        )
         route = resolve(loaded.policy, facts)
         print("\n".join(lines(facts, route)))
         if isinstance(route, Route):
@@ -64,6 +96,33 @@ def _kinds(kind: str | None) -> Sequence[Kind]:
     if not chosen:
         fail(f"--kind must be sampling or elicitation, not '{kind}'")
     return chosen
+
+
+def _moment(at: str | None) -> datetime:
+    if at is None:
+        return datetime.now(UTC)
+    try:
+        moment = datetime.fromisoformat(at)
+    except ValueError:
+        fail(f"--at must be a date and a time, as in 2026-07-28T23:30+02:00, not '{at}'")
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _annotations(given: list[str] | None) -> tuple[tuple[str, bool], ...] | None:
+    """Read what is said of the tool; None where nothing is, since then it is not known."""
+    from gateway.policy.model import Hint
+
+    if given is None:
+        return None
+    read: list[tuple[str, bool]] = []
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in get_args(Hint) or value not in ("true", "false"):
+            fail(
+                f"--annotation must be one of {', '.join(get_args(Hint))}, and =true or =false, not '{text}'"
+            )
+        read.append((name, value == "true"))
+    return tuple(read)
 
 
 def _find(config: GatewayConfig, name: str) -> ServerConfig:

@@ -17,7 +17,8 @@ from gateway.errors import Problem
 Model = TypeVar("Model", bound=BaseModel)
 
 _ROUNDS = 20
-_NO_PLACES = frozenset({"[key]", "[strategy]", "[cases]"})
+_CASES = "[cases]"
+_NO_PLACES = frozenset({"[key]", "[strategy]", _CASES})
 """What the library puts into a place to say which of several shapes it tried."""
 _SECRET_PARTS = frozenset({"env", "headers", "sha256", "args", "keys"})
 _FIXES = {
@@ -50,7 +51,7 @@ def validate(model: type[Model], document: Document) -> tuple[Model | None, list
             key = _key(detail)
             problems.setdefault((key, detail["type"]), _problem(model, document, detail))
         for detail in details:
-            _prune(data, _key(detail)[:-1] if detail["type"] == "missing" else _key(detail))
+            _prune(data, _broken_part(detail))
     return None, list(problems.values())
 
 
@@ -97,6 +98,14 @@ def _is_model(annotation: Any) -> bool:
 
 def _key(detail: ErrorDetails) -> Key:
     return tuple(part for part in detail["loc"] if part not in _NO_PLACES)
+
+
+def _broken_part(detail: ErrorDetails) -> Key:
+    """Return what cannot be checked further: of cases all, since each makes sense by the others alone."""
+    place = detail["loc"]
+    if _CASES in place:
+        return tuple(part for part in place[: place.index(_CASES)] if part not in _NO_PLACES)
+    return _key(detail)[:-1] if detail["type"] == "missing" else _key(detail)
 
 
 def _prune(data: Any, key: Key) -> None:

@@ -92,3 +92,61 @@ async def test_what_is_not_there_is_told_with_what_is(
 ) -> None:
     ended = await run("explain", "-c", "gateway.yaml", *options, cwd=folder)
     assert (ended.status, ended.out, ended.err) == (1, "", told)
+
+
+CASES = """\
+sampling:
+  default_sampling_strategy:
+    - when: {between: "22:00-06:00", timezone: Europe/Berlin, client: claude*}
+      use: magictunnel_handled
+    - when: {annotations: {readOnlyHint: true}, prompt: {max_tokens: 100}, model_hint: "*opus*"}
+      use: parallel
+    - when: {principal: team, load: {in_flight: 2, queued: 3}, spent: {usd: 5, tokens: 7, fraction: 0.5}}
+      use: hybrid
+    - use: client_forwarded
+external_mcp:
+  servers:
+    - name: files
+      command: a-program-that-is-not-there
+"""
+NIGHT = ("--at", "2026-11-20T23:30+01:00", "--client", "claude-ai")
+SMALL = ("--tool", "t", "--annotation", "readOnlyHint=true", "--characters", "400", "--hint", "opus-4")
+BUSY = ("--principal", "team", "--in-flight", "2", "--queued", "3")
+SPENT = ("--spent-usd", "5", "--spent-tokens", "7", "--spent-fraction", "0.5")
+
+
+@pytest.mark.parametrize(
+    ("options", "strategy"),
+    [
+        (NIGHT, "magictunnel_handled"),
+        (("--at", "2026-11-20T23:30", "--client", "zed"), "client_forwarded"),
+        (SMALL, "parallel"),
+        ((*BUSY, *SPENT), "hybrid"),
+        (BUSY, "client_forwarded"),
+        ((), "client_forwarded"),
+    ],
+)
+async def test_the_options_are_the_facts_that_conditions_look_at(
+    tmp_path: Path, options: tuple[str, ...], strategy: str
+) -> None:
+    (tmp_path / "gateway.yaml").write_text(CASES)
+    asked = ("explain", "-c", "gateway.yaml", "-s", "files", "--kind", "sampling", *options)
+    ended = await run(*asked, cwd=tmp_path)
+    assert ended.status == 0, ended.err
+    (chosen,) = [line for line in ended.out.splitlines() if "<- chosen" in line]
+    assert strategy in chosen
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--at", "tonight"), "--at must be a date and a time"),
+        (("--annotation", "readOnly=true"), "--annotation must be one of readOnlyHint"),
+    ],
+)
+async def test_facts_that_cannot_be_read_are_refused(
+    folder: Path, options: tuple[str, ...], message: str
+) -> None:
+    ended = await run("explain", "-c", "gateway.yaml", "-s", "files", *options, cwd=folder)
+    assert ended.status != 0
+    assert message in ended.err
