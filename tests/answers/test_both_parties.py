@@ -15,6 +15,7 @@ from gateway.answers.stamp import KEY
 from gateway.errors import NobodyAnswered, PeerError, ProviderError, QuestionRejected
 from gateway.policy.model import Both, Outcome, Strategy
 from tests.answers.players import ACCEPTED, CLIENT_ANSWER, LLM_TEXT, FakeCaller, ScriptedLlm, scene
+from tests.support.paced import settle
 
 DOWN = ProviderError("down", code="E008")
 REJECTED = PeerError(-1, "User rejected")
@@ -32,12 +33,6 @@ def gated(reply: Any, **fields: Any) -> FakeCaller:
 
 def thinking(reply: Any) -> ScriptedLlm:
     return ScriptedLlm([reply], gate=asyncio.Event())
-
-
-async def settle() -> None:
-    """Let everything that can go on without a gate go on."""
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 async def arrive(stage: Any, asking: asyncio.Task[Any], order: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from tests.answers.players import (
     ScriptedLlm,
     scene,
 )
+from tests.support.paced import settle
 
 BRIEF = 0.02
 """Seconds a silent client is waited for; no other leg is timed."""
@@ -142,6 +144,81 @@ async def test_every_row_of_the_table_is_obeyed(strategy: Strategy, kind: str, c
         assert str(error) == "User rejected"
     else:
         _check_nobody(error, legs)
+
+
+BOTH_CASES = [
+    pytest.param(
+        strategy,
+        kind,
+        client,
+        llm,
+        order,
+        id=f"{strategy.value}-{kind}-{client.name}-{llm.name}-{order[0]} first",
+    )
+    for strategy in (Strategy.PARALLEL, Strategy.HYBRID)
+    for kind in ("sampling", "elicitation")
+    for client in CLIENT_ROWS[kind]
+    for llm in LLM_ROWS[kind]
+    for order in (("client", "llm"), ("llm", "client"))
+]
+DECIDES = {Outcome.SUCCESS, Outcome.DECLINED, Outcome.CANCELLED, Outcome.REJECTED}
+
+
+def arrivals(client: Row, llm: Row, order: tuple[str, str]) -> tuple[int, int]:
+    """When each party's leg ends: at once, when its gate opens, or when its time is over."""
+    at_once = {"lacks the capability": 0, "absent": 0, "is silent": 3}
+    return at_once.get(client.name, order.index("client") + 1), at_once.get(llm.name, order.index("llm") + 1)
+
+
+def expected_of_both(
+    strategy: Strategy, kind: str, client: Row, llm: Row, order: Any
+) -> tuple[str, set[Any]]:
+    """Read the table for two legs at once: who decides, and how each leg ends."""
+    theirs, ours = arrivals(client, llm, order)
+    parallel = strategy is Strategy.PARALLEL
+    of_client = ("client", client.outcome, client.code)
+    of_llm = ("llm", llm.outcome, llm.code)
+    if parallel and kind == "sampling" and llm.outcome is Outcome.SUCCESS and ours < theirs:
+        return "llm", {of_llm, ("client", Outcome.CANCELLED, None)}
+    if client.outcome not in DECIDES:
+        return "llm", {of_client, of_llm}
+    waits = not parallel and client.outcome is Outcome.SUCCESS
+    if not waits and theirs < ours:
+        return "client", {of_client, ("llm", Outcome.CANCELLED, None)}
+    composed = waits and kind == "sampling" and llm.outcome is Outcome.SUCCESS
+    return "both" if composed else "client", {of_client, of_llm}
+
+
+@pytest.mark.parametrize(("strategy", "kind", "client", "llm", "order"), BOTH_CASES)
+async def test_every_row_is_obeyed_where_both_are_asked_at_once(
+    strategy: Strategy, kind: str, client: Row, llm: Row, order: tuple[str, str]
+) -> None:
+    caller, model = client.build(), llm.build()
+    caller.gate = None if client.name == "is silent" else asyncio.Event()
+    model.gate = asyncio.Event()
+    patience = BRIEF if client.outcome is Outcome.TIMED_OUT else None
+    stage = scene(strategy, caller=caller, llm=model, client_timeout=patience)
+    asking = asyncio.ensure_future(stage.ask(kind))
+    for party in order:
+        await settle()
+        gate = model.gate if party == "llm" else caller.gate
+        if gate is not None:
+            gate.set()
+    (ended,) = await asyncio.gather(asking, return_exceptions=True)
+
+    source, legs = expected_of_both(strategy, kind, client, llm, order)
+    assert {(leg.source, leg.outcome, leg.code) for leg in stage.decision.legs} == legs
+    assert len(stage.decision.legs) == 2
+    decided = (client if source == "client" else llm).outcome
+    if decided is Outcome.REJECTED:
+        assert isinstance(ended, QuestionRejected)
+    elif decided in DECIDES:
+        assert ended["_meta"][KEY]["source"] == source
+    else:
+        assert isinstance(ended, NobodyAnswered)
+        assert ended.data is not None
+        assert {leg["source"] for leg in ended.data["legs"]} == {"client", "llm"}
+        assert ended.unavailable == (client.outcome is llm.outcome is Outcome.UNAVAILABLE)
 
 
 def _check_nobody(error: Exception | None, legs: list[tuple[str, Row]]) -> None:

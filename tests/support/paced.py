@@ -30,6 +30,12 @@ BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
 _FORM = {"openai": "response_format", "anthropic": "output_config", "ollama": "format"}
 
 
+async def settle() -> None:
+    """Let everything that can go on without a gate go on."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 @dataclass(eq=False)
 class Heard:
     """One request that the model's service was sent. `left`: its connection was closed unanswered."""
@@ -247,8 +253,7 @@ class House:
         async with asyncio.timeout(20):
             while len(self.completed) < count:
                 await asyncio.sleep(0.005)
-        for _ in range(20):
-            await asyncio.sleep(0)
+        await settle()
 
     def forget(self, mode: Literal["answers", "fails", "waits"]) -> None:
         """Begin the next story."""
