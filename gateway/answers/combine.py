@@ -2,8 +2,8 @@
 
 For sampling both are measured by `gateway.answers.confidence`. ``best`` takes the higher
 score; ``merge`` lets the LLM compose from both, and is ``best`` where no LLM can. For an
-elicitation the client has decided: what it gave stands, and the LLM may only fill optional
-fields that were left empty, as long as the whole satisfies the schema.
+elicitation the client has decided: what it gave stands, and with ``merge`` the LLM may fill
+optional fields that were left empty, as long as the whole satisfies the schema.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Combiner:
     async def combine(self, request: InputRequest, route: Route, client: Answer, llm: Answer) -> Answer:
         """Return one answer, with `combined` saying how it came about."""
         if route.kind == "elicitation":
-            return _form(request, client, llm)
+            return _form(request, client, llm, merges=route.both.combine == "merge")
         judged = await self._judge(request, route, client, llm) if route.both.judge else None
         both = _measured(request.params, client, llm, route.both.weights, judged)
         merged = await self._merge(request, route, both) if route.both.combine == "merge" else None
@@ -171,12 +171,12 @@ def _facts(both: _Measured) -> Json:
     }
 
 
-def _form(request: InputRequest, client: Answer, llm: Answer) -> Answer:
+def _form(request: InputRequest, client: Answer, llm: Answer, *, merges: bool) -> Answer:
     """Fill what the client left empty, where the schema allows it to be filled."""
     facts: Json = {"primary_source": "proxy", "secondary_source": "local", "combined_responses": 2}
     given = _content(client.result)
     schema: Any = request.params.get("requestedSchema")
-    if not isinstance(schema, dict) or client.result.get("action") != "accept":
+    if not merges or not isinstance(schema, dict) or client.result.get("action") != "accept":
         return replace(client, combined={**facts, "hybrid_processing": "best"})
     required: Any = cast("Json", schema).get("required") or []
     empty = {key for key, value in given.items() if value is None or value == ""}

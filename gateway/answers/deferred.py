@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from gateway.answers.combine import of_note
@@ -21,7 +21,7 @@ from gateway.policy.model import Outcome
 Json = dict[str, Any]
 
 _KEPT = ("id", "at", "kind", "method", "strategy", "level", "path")
-_OF_A_LEG = ("source", "seconds", "reason", "code", "model", "provider", "input_tokens", "output_tokens")
+_OF_A_LEG = tuple(field.name for field in fields(Leg) if field.name not in ("outcome", "attempts", "detail"))
 _ENDINGS: dict[Outcome, DecisionOutcome] = {
     Outcome.SUCCESS: "answered",
     Outcome.DECLINED: "declined",
@@ -81,5 +81,5 @@ def settle(decision: Decision, note: Mapping[str, Any], answer: Json) -> bool:
     return outcome in _ENDINGS
 
 
-def _leg(*, outcome: str, **fields: Any) -> Leg:
-    return Leg(outcome=Outcome(outcome), **fields)
+def _leg(*, outcome: str, **known: Any) -> Leg:
+    return Leg(outcome=Outcome(outcome), **known)
