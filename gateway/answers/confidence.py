@@ -5,7 +5,8 @@ mean of those that can, weighted as configured. What is measured:
 
 * ``stop``: whether the answer came to its end, or ran out of tokens, or was withheld.
 * ``certainty``: the mean probability of the answer's tokens, where the party tells them.
-* ``format``: whether the answer has the form that the question asked for.
+* ``format``: whether the answer has the form that the question asked for (`gateway.answers.form`).
+* ``soundness``: whether what can be checked in it holds (`gateway.answers.soundness`).
 * ``directness``: how much of it is not hedging or refusal.
 * ``agreement``: how far both answers say the same.
 * ``judge``: what a model said that compared them, where the route asks for that.
@@ -13,14 +14,15 @@ mean of those that can, weighted as configured. What is measured:
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, cast
 
+from gateway.answers.form import form
 from gateway.answers.model import Answer
+from gateway.answers.soundness import soundness
 from gateway.policy.model import Weights
 
 Json = dict[str, Any]
@@ -41,15 +43,8 @@ _HEDGES: Final = re.compile(
 )
 _SENTENCE: Final = re.compile(r"[^.!?\n]+")
 _WORD: Final = re.compile(r"\w+(?:[.,]\d+)?")
-_WANTS_JSON: Final = re.compile(r"\bjson\b", re.IGNORECASE)
-_WANTS_NUMBER: Final = re.compile(
-    r"\b(?:only|just) (?:a|the|one) (?:number|integer|digit)|\bas a number\b|\bhow (?:many|much)\b",
-    re.IGNORECASE,
-)
-_WANTS_WORD: Final = re.compile(
-    r"\b(?:one|a single) word\b|\byes or no\b|\b(?:only|just) (?:the|a|one) (?:letter|word|name)\b",
-    re.IGNORECASE,
-)
+_MOST: Final = 20_000
+"""Characters of question and answer that are looked at: strangers' text must not cost much time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +70,10 @@ def measure(
     `question` are the params of `sampling/createMessage`. `other` is the other party's answer,
     if there is one; `judged` what a judge gave this one.
     """
-    text = text_of(answer.result)
     found = {
         "stop": _stop(answer.result),
         "certainty": None if answer.logprob is None else math.exp(min(0.0, answer.logprob)),
-        "format": _format(question, text),
-        "directness": _directness(text),
-        "agreement": None if other is None else agreement(text, text_of(other.result)),
+        **_said(question, answer.result, None if other is None else other.result),
         "judge": judged,
     }
     signals = {name: value for name, value in found.items() if value is not None}
@@ -89,6 +81,20 @@ def measure(
     total = sum(shares[name] for name in signals)
     score = sum(shares[name] * value for name, value in signals.items()) / total if total else 0.0
     return Confidence(score, signals)
+
+
+def _said(question: Json, result: Json, other: Json | None) -> dict[str, float | None]:
+    """Measure what is in the words; an answer without any (a tool call, a picture) is not worse for it."""
+    text = text_of(result)[:_MOST]
+    if not text.strip() and not _is_text(result):
+        return {}
+    asked = _asked(question)
+    return {
+        "format": form(asked, text),
+        "directness": _directness(text),
+        "soundness": soundness(asked, text),
+        "agreement": None if other is None else agreement(text, text_of(other)[:_MOST]),
+    }
 
 
 def agreement(one: str, two: str) -> float:
@@ -106,26 +112,23 @@ def agreement(one: str, two: str) -> float:
 
 def text_of(result: Json) -> str:
     """Return the text of a sampling result's content."""
+    texts = [block.get("text") for block in _blocks(result)]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _blocks(result: Json) -> list[Json]:
     content = result.get("content")
     blocks = cast("list[object]", content) if isinstance(content, list) else [content]
-    texts = [cast("Json", block).get("text") for block in blocks if isinstance(block, dict)]
-    return "\n".join(text for text in texts if isinstance(text, str))
+    return [cast("Json", block) for block in blocks if isinstance(block, dict)]
+
+
+def _is_text(result: Json) -> bool:
+    return all(block.get("type") == "text" for block in _blocks(result))
 
 
 def _stop(result: Json) -> float | None:
     reason = result.get("stopReason")
     return _STOPS.get(reason) if isinstance(reason, str) else None
-
-
-def _format(question: Json, text: str) -> float | None:
-    asked = _asked(question)
-    if _WANTS_JSON.search(asked):
-        return float(_is_json(text))
-    if _WANTS_NUMBER.search(asked):
-        return float(any(char.isdigit() for char in text))
-    if _WANTS_WORD.search(asked):
-        return 1.0 if len(_WORD.findall(text)) <= 3 else 0.4
-    return None
 
 
 def _asked(question: Json) -> str:
@@ -136,19 +139,10 @@ def _asked(question: Json) -> str:
         last: Any = cast("list[Any]", messages)[-1]
         if isinstance(last, dict):
             parts.append(text_of(cast("Json", last)))
-    return "\n".join(parts)
+    return "\n".join(part[-_MOST:].strip() for part in parts if part.strip())
 
 
-def _is_json(text: str) -> bool:
-    stripped = re.sub(r"\A```[a-zA-Z]*\s*|\s*```\Z", "", text.strip())
-    try:
-        json.loads(stripped)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _directness(text: str) -> float | None:
+def _directness(text: str) -> float:
     sentences = [sentence for sentence in _SENTENCE.findall(text) if sentence.strip()]
     if not sentences:
         return 0.0

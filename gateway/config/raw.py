@@ -161,6 +161,8 @@ class RawWeights(Raw):
     """Whether it has the form that was asked for."""
     directness: Weight = _WEIGHTS.directness
     """How much of it is neither hedging nor refusal."""
+    soundness: Weight = _WEIGHTS.soundness
+    """Whether what can be checked in it holds: sums, lettered options, what it takes from a given text."""
     agreement: Weight = _WEIGHTS.agreement
     """How far both answers say the same."""
     judge: Weight = _WEIGHTS.judge

@@ -133,9 +133,10 @@ class Weights:
     """How much each signal of an answer's confidence counts; see `gateway.answers.confidence`."""
 
     stop: float = 1.0
-    certainty: float = 2.0
+    certainty: float = 1.0
     format: float = 2.0
     directness: float = 1.0
+    soundness: float = 2.0
     agreement: float = 2.0
     judge: float = 3.0
 
