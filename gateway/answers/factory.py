@@ -30,5 +30,5 @@ def build_broker(config: GatewayConfig, llms: Mapping[Kind, Llm], log: Recorder)
         server.name: ServerBounds(server.max_questions, server.max_concurrent_questions)
         for server in config.servers
     }
-    parties = Parties(answerers, Combiner(llms), Racing())
+    parties = Parties(answerers, Combiner(llms), Racing(seconds=config.limits.max_call_seconds))
     return Broker(config.policy, parties, BrokerLimits(servers), log)

@@ -94,7 +94,7 @@ class RecordedLegs:
         """
         question = question_of(self._request)
         running = self._parties.racing.take(note["race"], question) if "race" in note else None
-        return running, said_before(note) if note["question"] == question else None
+        return running, said_before(note) if note.get("question") == question else None
 
     @asynccontextmanager
     async def running(self, source: SourceName) -> AsyncGenerator[Running]:

@@ -152,6 +152,26 @@ async def test_a_client_that_breaks_off_has_the_provider_s_request_aborted(tmp_p
         assert h.gateway.gateway.broker.gate.open_questions == {}
 
 
+async def test_a_late_answer_to_what_the_llm_has_won_is_not_taken_for_the_next_question(tmp_path) -> None:
+    async with house(tmp_path, servers=("http",)) as h:
+        h.forget("waits")
+        requests = {"q": SAMPLING, "r": REQUESTS["elicitation"]}
+        call = h.modern.tool("http__parallel-sampling", requests=requests)
+        first = await call.send()
+        await h.model.until_heard()
+        h.model.gate.set()
+        await h.until_llm_is_done()
+        second = await call.answer(first, said())
+        assert [each["method"] for each in second.requests.values()] == ["elicitation/create"]
+        last = await call.answer(second, blue())
+        # A repeated retry of the first round shares the outcome.
+        again = await call.answer(first, said("another try"))
+    answers = last.result["structuredContent"]["answers"]
+    assert answers["q"]["result"]["content"]["text"] == "the LLM speaking"
+    assert answers["r"]["result"]["content"] == {"colour": "client blue"}
+    assert again.result["structuredContent"] == last.result["structuredContent"]
+
+
 async def test_a_leg_that_races_on_ends_when_the_gateway_stops(tmp_path) -> None:
     async with house(tmp_path, servers=("modern",)) as h:
         h.forget("waits")

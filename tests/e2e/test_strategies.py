@@ -120,6 +120,12 @@ async def compare(h: House, story: Story, expected: Callable[[Cell], Seen], play
         came, must = await seen(h, call, response), expected(cell)
         if came != must:
             wrong.append(f"{tuple(cell)}:\n    {came}\nnot {must}")
+    told = await h.gateway.decisions()
+    answered = [decision for decision in told if decision["outcome"] != "deferred"]
+    assert [decision["target"] for decision in answered] == [
+        f"{cell.server}__{cell.strategy}-{'form' if cell.kind == 'elicitation' else cell.kind}"
+        for cell in played
+    ]
     assert not wrong, f"{len(wrong)} of {len(played)}:\n" + "\n".join(wrong)
 
 
