@@ -56,6 +56,8 @@ logger = logging.getLogger(__name__)
 
 STOP_GRACE = 2.0
 """Seconds calls in flight have to end by themselves when the gateway stops."""
+_GATHERING = 0.02
+"""Seconds that a parked call's round waits for questions that its server asks together with the first."""
 _SETTLE = 10.0
 """Seconds after which the gateway is ready even if a server still starts for the first time."""
 
@@ -104,7 +106,9 @@ class Gateway:
         self._sessions = Sessions(
             self._methods, self._in_flight, self._subscriptions, config.limits, self._session_ended
         )
-        self._parking = Parking(_parking_limits(config), lambda result: len(jsonrpc.encode(result)))
+        self._parking = Parking(
+            _parking_limits(config), lambda result: len(jsonrpc.encode(result)), gathering=_GATHERING
+        )
         # A state outlives its call by as long as the call's outcome is kept: the client is told of it.
         lifetime = config.limits.max_call_seconds + config.limits.parked_result_seconds
         self._sealer = Sealer(config.state_keys, ttl=lifetime)

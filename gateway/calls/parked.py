@@ -99,7 +99,8 @@ class ParkedCall:
     `round` counts the times that its client was given questions. `admit` is asked for a place
     before the first question is taken; it raises ChannelClosed where there is none. `size`
     tells how many bytes a message takes. `due` is how many seconds the client still had to
-    come back when the call ended: 0 if a request of it was there.
+    come back when the call ended: 0 if a request of it was there. `gathering` is how many seconds
+    a round waits after its first question for those that its server asks together with it.
     """
 
     defers = True
@@ -110,6 +111,7 @@ class ParkedCall:
         profile: Profile,
         admit: Callable[[ParkedCall], None],
         size: Callable[[Json], int],
+        gathering: float = 0.0,
     ) -> None:
         self.id = secrets.token_urlsafe(12)
         self.identity = identity
@@ -120,6 +122,7 @@ class ParkedCall:
         self.due = 0.0
         self._admit = admit
         self._size = size
+        self._gathering = gathering
         self._taken = 0
         self._number = 0
         self._open: dict[str, _Question] = {}
@@ -234,14 +237,19 @@ class ParkedCall:
     async def next_round(self, since: int) -> Mapping[str, Json] | None:
         """Wait for what comes after round `since`: questions by key, or None when the call is over.
 
-        Everything that is open at that moment goes into one round.
+        Everything that is open a moment after the first question goes into one round.
         """
+        gathered = not self._gathering
         while not self.over:
             shown = self._shown()
             if shown and self._taken < self.round:
                 # Given out, and not answered yet: another request of the client has brought us here.
                 if self.round > since:
                     return shown
+            elif self._open and not gathered:
+                gathered = True
+                await asyncio.sleep(self._gathering)
+                continue
             elif self._open:
                 self.round += 1
                 for question in self._open.values():

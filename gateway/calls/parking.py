@@ -46,13 +46,21 @@ class Parking:
     """All calls that may be parked, or are, or were a moment ago.
 
     `size` tells how many bytes a result takes. `owner` names this gateway in the state that
-    clients carry: a parked call can be resumed only where it is.
+    clients carry: a parked call can be resumed only where it is. `gathering`: see `ParkedCall`.
     """
 
-    def __init__(self, limits: ParkingLimits, size: Callable[[Json], int], owner: str | None = None) -> None:
+    def __init__(
+        self,
+        limits: ParkingLimits,
+        size: Callable[[Json], int],
+        owner: str | None = None,
+        *,
+        gathering: float = 0.0,
+    ) -> None:
         self.owner = owner or secrets.token_hex(8)
         self._limits = limits
         self._size = size
+        self._gathering = gathering
         self._running: set[ParkedCall] = set()
         self._parked: dict[str, ParkedCall] = {}
         self._of_client: Counter[str | None] = Counter()
@@ -75,7 +83,7 @@ class Parking:
             BackchannelError: as `work`.
             CallCancelled: the call was given up, and why.
         """
-        call = ParkedCall(client.identity, client.profile, self._admit, self._size)
+        call = ParkedCall(client.identity, client.profile, self._admit, self._size, self._gathering)
         self._running.add(call)
         call.start(work(call), self._ended)
         return await self._round(call, client, 0)
