@@ -128,6 +128,23 @@ async def test_a_place_is_free_again_when_its_call_is_over() -> None:
     await house.aclose()
 
 
+async def test_questions_that_come_a_moment_apart_share_a_round() -> None:
+    async def work(caller: ParkedCall) -> Json:
+        first = asyncio.ensure_future(caller.park(FORM, {"n": 1}, ENOUGH))
+        later = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.01, later.set_result, None)
+        await later
+        second = asyncio.ensure_future(caller.park(FORM, {"n": 2}, ENOUGH))
+        return {"answers": [await first, await second]}
+
+    house = Parking(ParkingLimits(), len, gathering=0.2)
+    asking = await house.begin(work, Client())
+    assert isinstance(asking, Suspended)
+    assert list(asking.requests) == ["question-1", "question-2"]
+    both = {"question-1": {"a": 1}, "question-2": {"a": 2}}
+    assert await house.resume(at(asking), both, Client()) == {"answers": [{"a": 1}, {"a": 2}]}
+
+
 async def test_what_is_said_between_rounds_is_kept_within_bounds() -> None:
     async def work(caller: ParkedCall) -> Json:
         question = asyncio.ensure_future(caller.park(FORM, {}, ENOUGH))
