@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
+from gateway.answers.cache import AnswerCache
 from gateway.answers.factory import build_broker
 from gateway.answers.model import Deferred, InputRequest
 from gateway.calls.elicitations import Elicitations
@@ -32,7 +33,9 @@ from gateway.downstream.stdio import StdioEndpoint
 from gateway.downstream.subscriptions import LIST_CHANGED, Subscriptions
 from gateway.downstream.work import InFlight
 from gateway.errors import ConfigurationError, ProviderError, QuestionRefused, ServerUnavailable
+from gateway.llm.budgets import Metering
 from gateway.llm.chain import Chain
+from gateway.llm.ledger import MemoryLedger
 from gateway.llm.port import Llm
 from gateway.llm.registry import Services, build_llm, calls_tools
 from gateway.observability.decisions import DecisionLog
@@ -80,7 +83,17 @@ class Gateway:
             build_llm(config.elicitation_llm, services),
         )
         self.llms: Mapping[Kind, Llm] = {"sampling": self._chains[0], "elicitation": self._chains[1]}
-        self.broker = build_broker(config, self.llms, self.log)
+        costs = config.costs
+        self._metering = Metering(costs.budgets, MemoryLedger(costs.keep_days, costs.max_rows))
+        self._cache = AnswerCache(config.sampling_cache)
+        self.broker = build_broker(
+            config,
+            self.llms,
+            self.log,
+            meter=self._metering,
+            cache=self._cache,
+            queued=lambda kind: self._chains[KINDS.index(kind)].queued,
+        )
         self.fleet = Fleet(
             config.servers,
             {
@@ -180,8 +193,17 @@ class Gateway:
         }
 
     def llm(self) -> Json:
-        """Return the providers of each kind, with their circuits and what they are doing."""
-        return {kind: chain.status() for kind, chain in zip(KINDS, self._chains, strict=True)}
+        """Return the providers of each kind, with their circuits and what they are doing, and the cache."""
+        chains = {kind: chain.status() for kind, chain in zip(KINDS, self._chains, strict=True)}
+        return {**chains, "cache": self._cache.status()}
+
+    def costs(self, by: Sequence[str], day: str | None) -> Json:
+        """Return what was spent on the LLM, summed by some columns, and what is left of budgets.
+
+        Raises:
+            ValueError: a column that there is not.
+        """
+        return {"rows": self._metering.ledger.rows(by, day), "budgets": self._metering.status()}
 
     def decisions(
         self, count: int, server: str | None = None, kind: str | None = None, source: str | None = None

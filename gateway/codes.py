@@ -22,6 +22,7 @@ MODEL_UNAVAILABLE: Final = "E008"
 WORKSPACE_ACCESS: Final = "E009"
 INVALID_ANSWER: Final = "E010"
 INVALID_REQUEST: Final = "E011"
+BUDGET_EXCEEDED: Final = "E012"
 UNKNOWN: Final = "E999"
 
 
@@ -113,6 +114,13 @@ _ENTRIES = (
         "the server's question itself is not what its method takes",
         False,
         "Correct the server's request; the reason names the field",
+    ),
+    Entry(
+        BUDGET_EXCEEDED,
+        "BUDGET_EXCEEDED",
+        "what may be spent on the LLM today is spent",
+        False,
+        "Ask again after midnight (UTC), or raise the budget that the decision record names",
     ),
     Entry(
         UNKNOWN,

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
+from gateway.answers.accounts import Unmetered, account_of
 from gateway.answers.confidence import Confidence, measure, text_of
 from gateway.answers.model import Answer, InputRequest
 from gateway.answers.schema import Unverifiable, violation
 from gateway.errors import ProviderError
-from gateway.llm.port import Budget, Llm, Prompt
+from gateway.llm.port import Budget, Llm, Meter, Prompt
 from gateway.policy.model import Kind, Route, Weights
 
 Json = dict[str, Any]
@@ -58,8 +59,9 @@ class _Measured:
 class Combiner:
     """Combines answers, with the help of the LLM of each kind where there is one."""
 
-    def __init__(self, llms: Mapping[Kind, Llm]) -> None:
+    def __init__(self, llms: Mapping[Kind, Llm], meter: Meter | None = None) -> None:
         self._llms = llms
+        self._meter = meter or Unmetered()
 
     async def combine(self, request: InputRequest, route: Route, client: Answer, llm: Answer) -> Answer:
         """Return one answer, with `combined` saying how it came about."""
@@ -79,7 +81,7 @@ class Combiner:
             system=_MERGE,
             temperature=0.0,
         )
-        completion = await self._complete(prompt, route)
+        completion = await self._complete(prompt, request, route)
         if completion is None or not text_of({"content": completion.content}).strip():
             return None
         answer = both.better
@@ -105,17 +107,18 @@ class Combiner:
                 system=_JUDGE,
                 temperature=0.0,
             )
-            completion = await self._complete(prompt, route)
+            completion = await self._complete(prompt, request, route)
             numbers = [] if completion is None else _NUMBERS.findall(text_of({"content": completion.content}))
             if len(numbers) < 2:
                 return None
             marks.append([min(10.0, float(number)) / 10 for number in numbers[:2]])
         return (marks[0][0] + marks[1][1]) / 2, (marks[0][1] + marks[1][0]) / 2
 
-    async def _complete(self, prompt: Prompt, route: Route) -> Any:
+    async def _complete(self, prompt: Prompt, request: InputRequest, route: Route) -> Any:
         llm = self._llms.get("sampling")
         if llm is None or not llm.available:
             return None
+        llm = self._meter.charged(llm, account_of(request, route))
         try:
             async with asyncio.timeout(route.llm_timeout):
                 return await llm.complete(prompt, Budget(route.llm_timeout, route.max_attempts))

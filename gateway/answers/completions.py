@@ -26,6 +26,9 @@ def answer_of(completion: Completion, result: Json, *, earlier: tuple[Completion
         output_tokens=_total([one.usage.output_tokens for one in every]),
         attempts=attempts_of(*every),
         logprob=completion.logprob,
+        cost_usd=_cost(every),
+        selection=None if completion.selection is None else dict(completion.selection),
+        warnings=tuple(dict.fromkeys(warning for one in every for warning in one.warnings)),
     )
 
 
@@ -63,3 +66,9 @@ def text_of(completion: Completion) -> str:
 def _total(counts: list[int | None]) -> int | None:
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
+
+
+def _cost(every: tuple[Completion, ...]) -> float | None:
+    """Return what all of them cost; not known of one is not known of the sum."""
+    costs = [one.cost_usd for one in every]
+    return None if None in costs else sum(cost for cost in costs if cost is not None)

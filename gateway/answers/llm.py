@@ -12,11 +12,14 @@ from mcp_types import CreateMessageRequestParams
 from pydantic import ValidationError
 
 from gateway import codes
+from gateway.answers.accounts import Unmetered, account_of
+from gateway.answers.cache import AnswerCache
 from gateway.answers.completions import answer_of, leg_ended_by
 from gateway.answers.elicitation_llm import FormFiller
 from gateway.answers.model import Answer, Deferred, InputRequest, LegEnded, SourceName
+from gateway.config.resolved import CacheRules
 from gateway.errors import ProviderError
-from gateway.llm.port import Budget, Llm, Prompt
+from gateway.llm.port import Budget, Llm, Meter, Prompt
 from gateway.policy.model import Kind, Outcome, Route, Strategy
 
 Json = dict[str, Any]
@@ -35,10 +38,20 @@ class LlmAnswerer:
 
     source: SourceName = "llm"
 
-    def __init__(self, llms: Mapping[Kind, Llm], forms: FormFiller, *, max_tokens: int) -> None:
+    def __init__(
+        self,
+        llms: Mapping[Kind, Llm],
+        forms: FormFiller,
+        *,
+        max_tokens: int,
+        meter: Meter | None = None,
+        cache: AnswerCache | None = None,
+    ) -> None:
         self._llms = llms
         self._forms = forms
         self._max_tokens = max_tokens
+        self._meter = meter or Unmetered()
+        self._cache = cache or AnswerCache(CacheRules(enabled=False))
 
     async def answer(self, request: InputRequest, route: Route) -> Answer | Deferred:
         """Answer within `route.llm_timeout`; see `Answerer.answer`."""
@@ -48,6 +61,7 @@ class LlmAnswerer:
         if llm is None or not llm.available:
             reason = f"no LLM provider is configured ({route.kind}.llm_config)"
             raise LegEnded(Outcome.UNAVAILABLE, reason, code=codes.INVALID_CONFIG)
+        llm = self._meter.charged(llm, account_of(request, route))
         try:
             async with asyncio.timeout(route.llm_timeout + _GRACE_SECONDS):
                 if route.kind == "elicitation":
@@ -62,14 +76,18 @@ class LlmAnswerer:
     async def _sample(self, request: InputRequest, llm: Llm, route: Route) -> Answer:
         # Only where two answers are weighed does anybody look at how sure the model was of its own.
         prompt = replace(self._prompt(request), logprobs=route.strategy is Strategy.HYBRID)
-        completion = await llm.complete(prompt, Budget(route.llm_timeout, route.max_attempts))
-        result: Json = {
-            "role": "assistant",
-            "content": completion.content,
-            "model": completion.model,
-            "stopReason": completion.stop_reason,
-        }
-        return answer_of(completion, result)
+
+        async def ask() -> Answer:
+            completion = await llm.complete(prompt, Budget(route.llm_timeout, route.max_attempts))
+            result: Json = {
+                "role": "assistant",
+                "content": completion.content,
+                "model": completion.model,
+                "stopReason": completion.stop_reason,
+            }
+            return answer_of(completion, result)
+
+        return await self._cache.answer(self._cache.key(request, route, prompt, llm.plan(prompt)), ask)
 
     def _prompt(self, request: InputRequest) -> Prompt:
         params = request.params

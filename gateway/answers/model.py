@@ -39,12 +39,17 @@ Origin = Literal["llm", "client", "both"]
 """Where an answer comes from: one leg, or two that were combined."""
 
 
+CacheUse = Literal["hit", "joined"]
+"""How an answer was had for nothing: it was kept, or an identical request was on its way."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """The raw result as it goes to the server, before stamping.
 
     `logprob` is the mean natural logarithm of its tokens' probabilities, where the party tells
-    them. `combined` says, in the metadata's words, how it was made of two.
+    them. `combined` says, in the metadata's words, how it was made of two. `cost_usd` is None where
+    it is not known; `selection` explains how the model was chosen; `warnings` are of soft budgets.
     """
 
     source: Origin
@@ -56,6 +61,10 @@ class Answer:
     attempts: tuple[Json, ...] = ()
     logprob: float | None = None
     combined: Json | None = None
+    cost_usd: float | None = None
+    cache: CacheUse | None = None
+    selection: Json | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +137,10 @@ class Leg:
     output_tokens: int | None = None
     attempts: tuple[Json, ...] = ()
     detail: str = ""
+    cost_usd: float | None = None
+    cache: CacheUse | None = None
+    model_selection: Json | None = None
+    warnings: tuple[str, ...] = ()
 
 
 DecisionOutcome = Literal[

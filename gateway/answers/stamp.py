@@ -91,6 +91,7 @@ def _leg(leg: Leg) -> Json:
         "provider": leg.provider,
         "tokens": {name: count for name, count in tokens.items() if count is not None} or None,
         "attempts": [_attempt(attempt) for attempt in leg.attempts] or None,
+        "cache": leg.cache,
     }
     return {**shown, **{name: value for name, value in optional.items() if value is not None}}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.policy.budgets import BudgetRule
 from gateway.policy.model import Choice, Kind, Setting, Source
 
 
@@ -15,7 +16,7 @@ class ToolEntry:
 
     `exposed` is the name clients see, the key of policy's tool level. `name` is as written:
     the exposed name, or with `server` beside it that server's own name. `timeout` bounds one
-    call in seconds, in place of the server's. `description` and
+    call in seconds, in place of the server's. `budget` is for its calls' questions. `description` and
     `input_schema` document the entry for its readers; clients are shown the server's own.
     """
 
@@ -27,3 +28,4 @@ class ToolEntry:
     input_schema: Mapping[str, Any] | None = None
     timeout: Setting[float] | None = None
     strategies: Mapping[Kind, Setting[Choice]] = field(default_factory=dict[Kind, Setting[Choice]])
+    budget: BudgetRule | None = None

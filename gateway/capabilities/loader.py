@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gateway.capabilities.descriptor import ToolEntry
 from gateway.capabilities.raw import RawCapabilityFile, RawTool
+from gateway.config.budgets import budget_rule
 from gateway.config.conditions import choice
 from gateway.config.levels import setting
 from gateway.config.nearest import suggest
@@ -84,6 +85,7 @@ def _entry(
         input_schema=tool.schema_camel if tool.schema_camel is not None else tool.schema_snake,
         timeout=setting(document, (*key, "timeout_seconds"), tool.timeout_seconds),
         strategies=strategies,
+        budget=budget_rule(document, (*key, "budget"), tool.budget, report),
     )
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from gateway.config.raw_base import Name, Raw, Seconds
 from gateway.config.raw_conditions import StrategyChoice
+from gateway.config.raw_llm import RawBudget
 
 
 class RawTool(Raw):
@@ -29,6 +30,8 @@ class RawTool(Raw):
     """Level 1: who answers the sampling requests of this tool's calls."""
     elicitation_strategy: StrategyChoice | None = None
     """Level 1: who answers the elicitations of this tool's calls."""
+    budget: RawBudget | None = None
+    """Level 1: what may be spent on the LLM for the questions of this tool's calls."""
 
 
 class RawCapabilityFile(Raw):

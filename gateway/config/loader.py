@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from gateway.capabilities.loader import find_files, load_entries
+from gateway.config.budgets import build_costs, check_prices
 from gateway.config.checks import check_effects, check_exposure
 from gateway.config.environment import expand, with_dotenv
 from gateway.config.levels import build_policy
@@ -22,6 +23,7 @@ from gateway.config.raw_servers import RawServersFile
 from gateway.config.report import Report
 from gateway.config.resolved import (
     ApiKey,
+    CacheRules,
     ElicitationByLlm,
     GatewayConfig,
     Http,
@@ -100,6 +102,8 @@ class _Loading:
         llms: dict[Kind, LlmConfig] = {"sampling": sampling_llm, "elicitation": elicitation_llm}
         check_effects(raw, document, policy, servers, llms, self.report)
         keys = build_keys(raw.auth, document, self.environ, self.report)
+        costs = build_costs(raw, document, servers, tools, keys, self.report)
+        check_prices(costs, llms.values(), self.report)
         return GatewayConfig(
             file=document.file,
             policy=policy,
@@ -109,6 +113,8 @@ class _Loading:
             sampling_llm=sampling_llm,
             elicitation_llm=elicitation_llm,
             elicitation_by_llm=ElicitationByLlm(raw.elicitation.max_schema_complexity),
+            sampling_cache=CacheRules(**raw.sampling.cache.model_dump()),
+            costs=costs,
             limits=Limits(**raw.limits.model_dump()),
             logging=Logging(raw.logging.level, raw.logging.format),
             decisions_kept=raw.decisions.keep,

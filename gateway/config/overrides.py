@@ -24,7 +24,7 @@ MCP_VARIABLES: Mapping[str, str | None] = {
     "MCP_MAX_RETRIES": "max_retry_attempts",
     "MCP_ROUTING_THRESHOLD": None,
     "MCP_PREFER_SPEED": None,
-    "MCP_ENABLE_CACHE": None,
+    "MCP_ENABLE_CACHE": "cache.enabled",
     "MCP_MODEL_PREF": None,
     "MCP_CB_FAILURE_THRESHOLD": "circuit_breaker.failure_threshold",
     "MCP_CB_RECOVERY_TIMEOUT": "circuit_breaker.recovery_timeout",
@@ -117,7 +117,10 @@ def parse_or_text(text: str) -> Any:
 
 
 def _mcp_places(data: dict[str, Any], setting: str) -> Iterable[Key]:
-    """Yield where an older name's setting belongs: retries per kind, the rest per provider."""
+    """Yield where an older name's setting belongs: the cache's, retries per kind, the rest per provider."""
+    if setting.startswith("cache."):
+        yield ("sampling", *setting.split("."))
+        return
     for kind in ("sampling", "elicitation"):
         if setting == "max_retry_attempts":
             yield (kind, setting)

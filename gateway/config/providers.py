@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from gateway.config.models import build_models
 from gateway.config.raw import RawAuth, RawElicitation, RawGateway, RawSampling
 from gateway.config.raw_llm import RawLlm
 from gateway.config.report import Report
@@ -33,7 +35,10 @@ def build_llms(
     """Return the chains for sampling and for elicitation, which defaults to sampling's."""
     sampling = _chain("sampling", raw.sampling, document, environ, report)
     elicitation = _chain("elicitation", raw.elicitation, document, environ, report)
-    return sampling or LlmConfig(), elicitation or sampling or LlmConfig()
+    chains = (sampling or LlmConfig(), elicitation or sampling or LlmConfig())
+    providers = {provider.source: provider for chain in chains for provider in chain.providers}
+    models = build_models(raw.models, providers.values(), document, report)
+    return replace(chains[0], models=models), replace(chains[1], models=models)
 
 
 def _chain(
@@ -76,9 +81,10 @@ def _provider(
     path = beside(document, llm.model_path) if llm.model_path else None
     _check_provider(key, llm, path, document, report)
     key_env = _key_env(llm)
+    names = tuple(llm.models or ())
     return ProviderConfig(
         provider=provider,
-        model=llm.model or (path.stem if path else LOCAL_MODEL),
+        model=llm.model or (names[0] if names else path.stem if path else LOCAL_MODEL),
         source=document.source(*key),
         api_key=_api_key(key, llm, key_env, document, environ, report),
         api_key_env=key_env,
@@ -90,15 +96,17 @@ def _provider(
         max_concurrent=llm.max_concurrent,
         max_queued=llm.max_queued,
         circuit_breaker=CircuitBreaker(**llm.circuit_breaker.model_dump()),
+        models=names,
     )
 
 
 def _check_provider(key: Key, llm: RawLlm, path: Path | None, document: Document, report: Report) -> None:
     """Refuse what the named provider has no use for, and what it lacks."""
     local = llm.provider == "local"
-    if llm.model is None and not local:
+    if llm.model is None and llm.models is None and not local:
         report.lack(document, key, "the key 'model' is missing", "add `model:` with the model's name")
-    for name in ("base_url", "api_key_env") if local else ("model_path",):
+    _check_models(key, llm, document, report)
+    for name in ("base_url", "api_key_env", "models") if local else ("model_path",):
         if getattr(llm, name) is not None:
             message = f"has no meaning for provider {llm.provider}"
             report.problem(document, (*key, name), message, "remove it, or choose another provider")
@@ -108,6 +116,20 @@ def _check_provider(key: Key, llm: RawLlm, path: Path | None, document: Document
     wrong = url_problem(llm.base_url) if llm.base_url else None
     if wrong is not None and not local:
         report.problem(document, (*key, "base_url"), wrong[0], "write http://host:port/path")
+
+
+def _check_models(key: Key, llm: RawLlm, document: Document, report: Report) -> None:
+    names, at = llm.models, (*key, "models")
+    if names is None:
+        return
+    if llm.model is not None:
+        report.problem(
+            document, at, "stands beside `model`", "list every model in `models`, the default first"
+        )
+    if not names:
+        report.lack(document, at, "names no model", "list at least one, the default first")
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        report.problem(document, at, f"names '{name}' twice", "remove one of the two")
 
 
 def _key_env(llm: RawLlm) -> str | None:

@@ -17,12 +17,11 @@ from gateway.config.raw_base import (
     Raw,
     Retries,
     Seconds,
-    StrategyName,
     Unsolicited,
     Weight,
 )
-from gateway.config.raw_llm import RawLlm
 from gateway.config.raw_conditions import StrategyChoice
+from gateway.config.raw_llm import RawBudget, RawCache, RawCosts, RawLlm, RawModel
 from gateway.config.raw_servers import RawNamedServer
 from gateway.config.resolved import (
     ElicitationByLlm,
@@ -198,6 +197,8 @@ class _RawKind(Raw):
     raced: any client, for an elicitation; one of 2026-07-28, which answers by calling again."""
     hybrid: RawHybrid = Field(default_factory=RawHybrid)
     """What `hybrid` makes of two answers."""
+    budget: RawBudget | None = None
+    """Level 3: what may be spent on the LLM for this kind, whichever level decides."""
     unsolicited: Unsolicited = "refuse"
     """What becomes of a request that belongs to no call: `refuse`, or let `own_llm` answer it."""
 
@@ -209,6 +210,8 @@ class RawSampling(_RawKind):
     """Level 3: who answers sampling requests."""
     default_timeout_seconds: Seconds | None = None
     """Level 3: limit of the client leg. Default: 120."""
+    cache: RawCache = Field(default_factory=RawCache)
+    """Answers of the LLM that are given again to the same request."""
 
 
 class RawElicitation(_RawKind):
@@ -238,6 +241,8 @@ class RawSmartDiscovery(Raw):
     """Level 4: who answers elicitations."""
     proxy_timeout_secs: Seconds | None = None
     """Level 4: limit of the client leg, both kinds."""
+    budget: RawBudget | None = None
+    """Level 4: what may be spent on the LLM where this level's strategy decides, both kinds."""
 
 
 class RawKindRouting(Raw):
@@ -308,6 +313,10 @@ class RawGateway(Raw):
     state_keys_env: Name | None = None
     """Variable with the secrets that seal what travels through clients, separated by commas, 32 bytes or
     more each. The first seals, all unseal. Default: a secret made at start."""
+    models: list[RawModel] = Field(default_factory=list[RawModel])
+    """What is known of models: for choosing one by a request's `modelPreferences`, and for costs."""
+    costs: RawCosts = Field(default_factory=RawCosts)
+    """What callers may spend on the LLM."""
     sampling: RawSampling = Field(default_factory=RawSampling)
     """Level 3 for sampling."""
     elicitation: RawElicitation = Field(default_factory=RawElicitation)

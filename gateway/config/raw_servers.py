@@ -8,6 +8,7 @@ from pydantic import Field, WithJsonSchema
 
 from gateway.config.raw_base import Count, Name, Passing, Raw, Seconds, Text
 from gateway.config.raw_conditions import StrategyChoice
+from gateway.config.raw_llm import RawBudget
 from gateway.config.resolved import EraChoice, Isolation, ServerConfig
 from gateway.policy.model import Source
 
@@ -74,6 +75,8 @@ class RawServer(Raw):
     """Level 2: who answers its sampling requests, unless `server_strategies` names the server."""
     elicitation_strategy: StrategyChoice | None = None
     """Level 2: who answers its elicitations, unless `server_strategies` names the server."""
+    budget: RawBudget | None = None
+    """Level 2: what may be spent on the LLM for its questions."""
 
 
 class RawNamedServer(RawServer):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from gateway.capabilities.descriptor import ToolEntry
+from gateway.policy.budgets import BudgetRule, Budgets
 from gateway.policy.model import Policy, Source
 
 Transport = Literal["stdio", "http", "sse"]
@@ -20,6 +21,8 @@ LogFormat = Literal["json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 SchemaComplexity = Literal["Simple", "WithArrays", "Complex"]
 ProviderName = Literal["openai", "anthropic", "ollama", "local"]
+OnExceeded = Literal["soft", "hard"]
+CachedWhen = Literal["temperature_0", "always"]
 
 NEVER_PASSED: Final[Mapping[str, str]] = {
     "io.modelcontextprotocol/tasks": "the gateway offers no tasks",
@@ -83,6 +86,7 @@ class ServerConfig:
     max_questions: int = 32
     max_rounds: int = 10
     max_concurrent_questions: int = 32
+    budget: BudgetRule | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class ProviderConfig:
     `api_key` is the secret itself, already read from `api_key_env`; it is never printed.
     `timeout` bounds one attempt. `model_path` is a GGUF file for `local` (None: the bundled one).
     `max_concurrent` requests are in flight at once, and `max_queued` wait for a place.
+    `models` are all that it offers, `model` the one that is asked by default.
     """
 
     provider: ProviderName
@@ -117,13 +122,65 @@ class ProviderConfig:
     max_concurrent: int = 10
     max_queued: int = 100
     circuit_breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    models: tuple[str, ...] = ()
+
+    @property
+    def offers(self) -> tuple[str, ...]:
+        """The names of its models, the default one first."""
+        return self.models or (self.model,)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """What the catalogue says of one model; None is not said.
+
+    `cost`, `speed` and `intelligence` go from 0 to 1, the best. Prices are US dollars for a million
+    tokens; there are both or none. `provider` None stands for any that offers a model of this name.
+    """
+
+    name: str
+    source: Source
+    provider: ProviderName | None = None
+    aliases: tuple[str, ...] = ()
+    cost: float | None = None
+    speed: float | None = None
+    intelligence: float | None = None
+    context_window: int | None = None
+    input_price: float | None = None
+    output_price: float | None = None
+
+    def is_of(self, provider: str, model: str) -> bool:
+        """Whether this is about a provider's model."""
+        return self.name == model and self.provider in (None, provider)
 
 
 @dataclass(frozen=True, slots=True)
 class LlmConfig:
-    """The chain of providers for one kind, in the order they are tried."""
+    """The chain of providers for one kind, in the order they are tried, and what is known of models."""
 
     providers: tuple[ProviderConfig, ...] = ()
+    models: tuple[ModelConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Budgets, and how much of what was spent is kept: days, and rows of one day."""
+
+    budgets: Budgets = field(default_factory=Budgets)
+    keep_days: int = 31
+    max_rows: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRules:
+    """Which answers of the LLM to sampling requests are given again, for how long, how many, and to whom."""
+
+    enabled: bool = True
+    when: CachedWhen = "temperature_0"
+    ttl_seconds: float = 300.0
+    max_entries: int = 1000
+    max_bytes: int = 16 * 1024 * 1024
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +272,8 @@ class GatewayConfig:
     sampling_llm: LlmConfig = field(default_factory=LlmConfig)
     elicitation_llm: LlmConfig = field(default_factory=LlmConfig)
     elicitation_by_llm: ElicitationByLlm = field(default_factory=ElicitationByLlm)
+    sampling_cache: CacheRules = field(default_factory=CacheRules)
+    costs: Costs = field(default_factory=Costs)
     limits: Limits = field(default_factory=Limits)
     logging: Logging = field(default_factory=Logging)
     decisions_kept: int = 1000

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gateway.config.budgets import budget_rule
 from gateway.config.conditions import choice
 from gateway.config.levels import OwnStrategies
 from gateway.config.nearest import suggest
@@ -140,6 +141,7 @@ def _server(entry: Entry, extensions: Mapping[str, Passing], report: Report) -> 
         max_questions=raw.max_questions,
         max_rounds=raw.max_rounds,
         max_concurrent_questions=raw.max_concurrent_questions,
+        budget=budget_rule(entry.document, (*entry.key, "budget"), raw.budget, report),
     )
 
 

@@ -41,6 +41,14 @@ class Status(Protocol):
         """Return the LLM providers of each kind, with their circuits."""
         ...
 
+    def costs(self, by: Sequence[str], day: str | None) -> Json:
+        """Return what was spent on the LLM, summed by some columns, and the budgets.
+
+        Raises:
+            ValueError: a column that there is not.
+        """
+        ...
+
     def decisions(
         self, count: int, server: str | None, kind: str | None, source: str | None
     ) -> Sequence[Json]:
@@ -71,13 +79,11 @@ def pages(status: Status, guard: Guard) -> Callable[[Scope, Receive, Send], Awai
     async def llm(_: Request) -> Response:
         return _json(status.llm())
 
+    async def costs(request: Request) -> Response:
+        return _costs(status, request)
+
     async def decisions(request: Request) -> Response:
-        query = request.query_params
-        limit = query.get("limit", "100")
-        if not limit.isdecimal() or len(limit) > len(str(_MOST)) or not 0 < int(limit) <= _MOST:
-            return _json({"error": f"limit must be a number from 1 to {_MOST}"}, 400)
-        found = status.decisions(int(limit), query.get("server"), query.get("kind"), query.get("source"))
-        return _json({"decisions": list(found)})
+        return _decisions(status, request)
 
     app = Starlette(
         routes=[
@@ -86,6 +92,7 @@ def pages(status: Status, guard: Guard) -> Callable[[Scope, Receive, Send], Awai
             Route("/api/servers", servers),
             Route("/api/calls", calls),
             Route("/api/llm", llm),
+            Route("/api/costs", costs),
             Route("/api/decisions", decisions),
         ]
     )
@@ -96,6 +103,23 @@ def pages(status: Status, guard: Guard) -> Callable[[Scope, Receive, Send], Awai
         await app(scope, receive, send)
 
     return guarded
+
+
+def _costs(status: Status, request: Request) -> Response:
+    by = [name for name in request.query_params.get("by", "day").split(",") if name]
+    try:
+        return _json(status.costs(by, request.query_params.get("day")))
+    except ValueError as error:
+        return _json({"error": str(error)}, 400)
+
+
+def _decisions(status: Status, request: Request) -> Response:
+    query = request.query_params
+    limit = query.get("limit", "100")
+    if not limit.isdecimal() or len(limit) > len(str(_MOST)) or not 0 < int(limit) <= _MOST:
+        return _json({"error": f"limit must be a number from 1 to {_MOST}"}, 400)
+    found = status.decisions(int(limit), query.get("server"), query.get("kind"), query.get("source"))
+    return _json({"decisions": list(found)})
 
 
 async def _may_read(guard: Guard, scope: Scope, send: Send) -> bool:

@@ -10,9 +10,11 @@ from typing import Any, Protocol, runtime_checkable
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
+from gateway.config.resolved import ModelConfig
 from gateway.errors import ProviderError
 from gateway.llm.breaker import Breaker
-from gateway.llm.port import Attempt, Budget, Completion, Prompt, Provider
+from gateway.llm.port import Attempt, Budget, Completion, Plan, Prompt, Provider, Usage
+from gateway.llm.selection import Offer, Selection, estimated_tokens, select
 from gateway.llm.slots import Slots
 
 _TELLING = ("E004", "E006", "E003", "E002", "E008", "E005")
@@ -38,10 +40,11 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A provider of the chain with its own limits.
+    """A provider's model in the chain, with its own limits.
 
     `timeout` bounds one attempt in seconds, `max_tokens` caps what a prompt asks for,
-    `temperature` is used where the prompt names none.
+    `temperature` is used where the prompt names none. `known` is what the catalogue says of the
+    model; one that is not `default` is asked only where a request chooses it.
     """
 
     provider: Provider
@@ -49,6 +52,20 @@ class Link:
     max_tokens: int | None = None
     temperature: float | None = None
     service: Service = field(default_factory=Service)
+    known: ModelConfig | None = None
+    default: bool = True
+
+    @property
+    def offer(self) -> Offer:
+        """What it is to the one who chooses."""
+        return Offer(self.provider.name, self.provider.model, self.known, self.default)
+
+    def cost(self, usage: Usage) -> float | None:
+        """Return what an answer cost in US dollars, None where no price or no count of tokens is known."""
+        price = self.offer.price
+        if price is None or usage.input_tokens is None or usage.output_tokens is None:
+            return 0.0 if price == (0.0, 0.0) else None
+        return usage.input_tokens * price[0] + usage.output_tokens * price[1]
 
     def __str__(self) -> str:
         return f"{self.provider.name} (model {self.provider.model})"
@@ -61,7 +78,7 @@ class Link:
 
 
 class Chain:
-    """An `Llm`: asks the links in order.
+    """An `Llm`: asks the links in the order that suits the prompt (`gateway.llm.selection`).
 
     A retryable failure (time-out, 429, 5xx, network) is tried again, after an exponential
     wait with jitter or what the provider asked for by Retry-After, as long as the wait
@@ -87,6 +104,30 @@ class Chain:
         """Whether any provider is configured."""
         return bool(self.links)
 
+    @property
+    def queued(self) -> int:
+        """How many requests wait for a place at the services of this chain."""
+        return sum(
+            slots.queued for slots in {id(link.service): link.service.slots for link in self.links}.values()
+        )
+
+    def plan(self, prompt: Prompt) -> Plan:
+        """See `Llm.plan`."""
+        links = [self.links[index] for index in self._select(prompt).order]
+        if not links:
+            return Plan()
+        first, read = links[0], estimated_tokens(prompt)
+        written = first.fit(prompt).max_tokens
+        return Plan(
+            tuple(f"{link.provider.name}/{link.provider.model}" for link in links),
+            first.temperature,
+            read + written,
+            first.cost(Usage(read, written)),
+        )
+
+    def _select(self, prompt: Prompt) -> Selection:
+        return select([link.offer for link in self.links], prompt)
+
     async def complete(self, prompt: Prompt, budget: Budget) -> Completion:
         """Answer by the first provider that can, within `budget.timeout` seconds.
 
@@ -99,13 +140,21 @@ class Chain:
         deadline = self._clock() + budget.timeout
         attempts: list[Attempt] = []
         failures: list[ProviderError] = []
-        for link in self.links:
+        selection = self._select(prompt)
+        if not selection.order:
+            raise _nowhere(selection)
+        for link in (self.links[index] for index in selection.order):
             try:
                 completion = await self._ask(link, link.fit(prompt), deadline, budget.max_attempts, attempts)
             except ProviderError as failure:
                 failures.append(failure)
                 continue
-            return replace(completion, attempts=tuple(attempts))
+            return replace(
+                completion,
+                attempts=tuple(attempts),
+                cost_usd=link.cost(completion.usage),
+                selection=selection.explained,
+            )
         raise _all_failed(failures, attempts)
 
     def status(self) -> list[dict[str, Any]]:
@@ -181,6 +230,12 @@ class Chain:
                     code=failure.code if failure else None,
                 )
             )
+
+
+def _nowhere(selection: Selection) -> ProviderError:
+    candidates = (selection.explained or {}).get("candidates", ())
+    said = "; ".join(f"{one['model']} {one['left_out']}" for one in candidates if "left_out" in one)
+    return ProviderError(f"no model's context window holds the request: {said}", code="E006")
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+
+from gateway.policy.model import Kind, LevelName, Spent
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +15,8 @@ class Prompt:
 
     `messages` are SamplingMessage objects as a server sent them (role, and content that is
     one block or a list of blocks: text, image, audio, tool_use, tool_result).
-    `max_tokens` is already bounded by policy. `model_preferences` are advice that no provider
-    follows yet: the configured model answers. `schema` asks for a JSON object that
+    `max_tokens` is already bounded by policy. `model_preferences` choose among the configured
+    models (`gateway.llm.selection`). `schema` asks for a JSON object that
     satisfies this JSON Schema. `tools`/`tool_choice` are the request's own. `logprobs` asks for
     `Completion.logprob`, of providers that tell it.
     """
@@ -58,7 +60,8 @@ class Completion:
     blocks (with tool_use). `stop_reason` is MCP's: ``endTurn``, ``stopSequence``,
     ``maxTokens``, ``toolUse``, or the provider's own word. `logprob` is the mean natural
     logarithm of the probabilities of the answer's tokens; None where it was not asked for, or
-    the provider does not tell.
+    the provider does not tell. `cost_usd` is None where the model has no price. `selection`
+    explains how the model was chosen, None where there was no choice. `warnings` are of soft budgets.
     """
 
     content: Mapping[str, Any] | list[Mapping[str, Any]]
@@ -68,6 +71,81 @@ class Completion:
     usage: Usage = field(default_factory=Usage)
     attempts: tuple[Attempt, ...] = ()
     logprob: float | None = None
+    cost_usd: float | None = None
+    selection: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a chain would do with a prompt: the models it would ask, in order, as ``provider/model``.
+
+    `temperature` is what the first would be asked with if the prompt names none. `tokens` and
+    `cost_usd` are the most that its answer can come to, the prompt estimated; None: no price.
+    """
+
+    models: tuple[str, ...] = ()
+    temperature: float | None = None
+    tokens: int = 0
+    cost_usd: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who spends: the question's kind and level, its server and tool, its call and whose call it is."""
+
+    kind: Kind
+    server: str
+    tool: str | None = None
+    client: str | None = None
+    principal: str | None = None
+    call: int | None = None
+    level: LevelName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """What was spent: requests that were answered, their tokens, their cost; `unpriced` had no price."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+    unpriced: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """All tokens."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Spending) -> Spending:
+        return Spending(
+            self.requests + other.requests,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.usd + other.usd,
+            self.unpriced + other.unpriced,
+        )
+
+
+class Ledger(Protocol):
+    """Remembers what was spent. In memory; what is kept elsewhere has to answer as fast."""
+
+    def charge(self, day: str, account: Account, completion: Completion, scopes: Sequence[str]) -> None:
+        """Add one answer to a day (``2026-07-28``, UTC), and to what each of `scopes` has spent on it."""
+        ...
+
+    def spent(self, day: str, scope: str) -> Spending:
+        """Return what a scope has spent on a day."""
+        ...
+
+    def rows(self, by: Sequence[str], day: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """Return sums by some of the columns, of one day or of all that are kept.
+
+        Raises:
+            ValueError: a column that there is not.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +189,10 @@ class Llm(Protocol):
         """Whether any provider is configured."""
         ...
 
+    def plan(self, prompt: Prompt) -> Plan:
+        """Say what `complete` would do, without doing it."""
+        ...
+
     async def complete(self, prompt: Prompt, budget: Budget) -> Completion:
         """Answer by the first provider that can.
 
@@ -129,4 +211,19 @@ class Llm(Protocol):
 
     async def aclose(self) -> None:
         """Close every provider."""
+        ...
+
+
+class Meter(Protocol):
+    """Counts what is spent on a chain, and holds it to budgets."""
+
+    def charged(self, llm: Llm, account: Account) -> Llm:
+        """Return the chain as this account may use it.
+
+        Its `complete` raises `ProviderError` E012 where a hard budget is spent.
+        """
+        ...
+
+    def spent(self, account: Account) -> Spent:
+        """Return what was spent today, and how much of the account's tightest budget that is."""
         ...

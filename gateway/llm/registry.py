@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import replace
 
 from gateway.config.resolved import LlmConfig, ProviderConfig
 from gateway.errors import ConfigurationError, Problem
@@ -33,7 +34,9 @@ def build_llm(config: LlmConfig, services: Services | None = None) -> Chain:
     if problems:
         raise ConfigurationError(problems)
     shared: Services = {} if services is None else services
-    return Chain([_link(provider, shared) for provider in config.providers])
+    return Chain(
+        [_link(provider, model, config, shared) for provider in config.providers for model in provider.offers]
+    )
 
 
 def calls_tools(config: LlmConfig) -> bool:
@@ -68,18 +71,21 @@ def _needs_key(config: ProviderConfig) -> bool:
     )
 
 
-def _link(config: ProviderConfig, services: Services) -> Link:
+def _link(config: ProviderConfig, model: str, llm: LlmConfig, services: Services) -> Link:
+    """One model of a provider; all of them share its circuit and its places."""
     if config not in services:
         name = f"{config.provider} (model {config.model})"
         services[config] = Service(
             Breaker(name, config.circuit_breaker), Slots(name, config.max_concurrent, config.max_queued)
         )
     return Link(
-        _BUILDERS[config.provider](config),
+        _BUILDERS[config.provider](replace(config, model=model)),
         timeout=config.timeout,
         max_tokens=config.max_tokens,
         temperature=config.temperature,
         service=services[config],
+        known=next((one for one in llm.models if one.is_of(config.provider, model)), None),
+        default=model == config.model,
     )
 
 

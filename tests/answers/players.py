@@ -18,7 +18,7 @@ from gateway.answers.model import Answerer, Decision, InputRequest, SourceName
 from gateway.answers.racing import Racing
 from gateway.calls.model import Call, Capability, Identity
 from gateway.config.resolved import ElicitationByLlm
-from gateway.llm.port import Attempt, Budget, Completion, Prompt, Usage
+from gateway.llm.port import Attempt, Budget, Completion, Plan, Prompt, Usage
 from gateway.observability.decisions import DecisionLog
 from gateway.policy.model import Both, Kind, KindPolicy, Layer, Policy, Setting, Source, Strategy
 
@@ -101,6 +101,9 @@ class ScriptedLlm:
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event | None = None
     aborted: bool = False
+
+    def plan(self, prompt: Prompt) -> Plan:
+        return Plan(("local/tiny-model",))
 
     async def complete(self, prompt: Prompt, budget: Budget) -> Completion:
         self.prompts.append(prompt)

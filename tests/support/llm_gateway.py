@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
+from mcp.client.streamable_http import streamable_http_client
+
 from tests.support.gateway import Running, running_gateway
 from tests.support.parties import Person
 from tests.support.raw.peers import raw_server
@@ -22,6 +25,12 @@ class Asking:
     gateway: Running
     person: Person
     client: Any
+    key: str | None = None
+
+    async def api(self, path: str) -> Any:
+        """What an operator's page says."""
+        headers = {} if self.key is None else {"authorization": f"Bearer {self.key}"}
+        return await self.gateway.api(path, **headers)
 
     async def sampling(self, *messages: Json, **params: Any) -> Json:
         """Have the server ask; returns the response it got, as it was on the wire."""
@@ -40,14 +49,22 @@ class Asking:
 
     async def last_leg(self) -> Json:
         """The last leg of the last decision."""
-        return (await self.gateway.decisions())[-1]["legs"][-1]
+        return (await self.api("/api/decisions"))["decisions"][0]["legs"][-1]
 
 
 @asynccontextmanager
 async def asking_of(
-    folder: Path, config: Json, environ: Mapping[str, str] | None = None, *, isolation: str = "session"
+    folder: Path,
+    config: Json,
+    environ: Mapping[str, str] | None = None,
+    *,
+    isolation: str = "session",
+    key: str | None = None,
 ) -> AsyncIterator[Asking]:
-    """Serve `config` with the server `raw` added; with isolation `call` it is asked concurrently."""
+    """Serve `config` with the server `raw` added; with isolation `call` it is asked concurrently.
+
+    `key` is the client's API key.
+    """
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(raw_server("stdio-handshake"))
         own = {"name": "raw", "command": server.command, "args": list(server.args), "isolation": isolation}
@@ -57,5 +74,15 @@ async def asking_of(
         keys = {"TEST_LLM_KEY": "sk-test-of-the-provider", **(environ or {})}
         gateway = await stack.enter_async_context(running_gateway(folder, whole, keys))
         person = Person()
-        client = await stack.enter_async_context(person.client(gateway.url))
-        yield Asking(gateway, person, client)
+        client = await stack.enter_async_context(person_with_key(person, gateway.url, key))
+        yield Asking(gateway, person, client, key)
+
+
+@asynccontextmanager
+async def person_with_key(person: Person, url: str, key: str | None) -> AsyncIterator[Any]:
+    """A client of the SDK that brings an API key."""
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
+        transport = streamable_http_client(url, http_client=http)
+        async with person.client(transport) as client:
+            yield client

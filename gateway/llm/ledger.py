@@ -1,0 +1,96 @@
+"""What was spent, in memory: a few days of rows, and what budgets have used up today and yesterday."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from gateway.llm.port import Account, Completion, Spending
+
+COLUMNS: Final = ("day", "kind", "server", "tool", "client", "principal", "provider", "model")
+"""What rows are kept by, and can be summed by; beside these the last calls, as ``call``."""
+OTHERS: Final = "(others)"
+_CALLS: Final = 1000
+_SCOPE_DAYS: Final = 2
+
+Row = tuple[str | None, ...]
+
+
+class MemoryLedger:
+    """A `Ledger` that forgets with the process.
+
+    A day has at most `max_rows` rows, of which the client's name, which clients choose, makes
+    most; beyond them a day's spending is kept by kind alone.
+    """
+
+    def __init__(self, keep_days: int = 31, max_rows: int = 10_000) -> None:
+        self._keep_days = keep_days
+        self._max_rows = max_rows
+        self._days: OrderedDict[str, dict[Row, Spending]] = OrderedDict()
+        self._scopes: OrderedDict[str, defaultdict[str, Spending]] = OrderedDict()
+        self._calls: OrderedDict[int, Spending] = OrderedDict()
+
+    def charge(self, day: str, account: Account, completion: Completion, scopes: Sequence[str]) -> None:
+        """See `Ledger.charge`."""
+        usage, cost = completion.usage, completion.cost_usd
+        spent = Spending(1, usage.input_tokens or 0, usage.output_tokens or 0, cost or 0.0, int(cost is None))
+        rows = self._days.setdefault(day, {})
+        row = self._row(day, account, completion, rows)
+        rows[row] = rows.get(row, Spending()) + spent
+        of_scopes = self._scopes.setdefault(day, defaultdict(Spending))
+        for scope in scopes:
+            of_scopes[scope] += spent
+        if account.call is not None:
+            self._calls[account.call] = self._calls.get(account.call, Spending()) + spent
+        _forget(self._days, self._keep_days)
+        _forget(self._scopes, _SCOPE_DAYS)
+        _forget(self._calls, _CALLS)
+
+    def spent(self, day: str, scope: str) -> Spending:
+        """See `Ledger.spent`."""
+        scopes = self._scopes.get(day)
+        return scopes.get(scope, Spending()) if scopes is not None else Spending()
+
+    def rows(self, by: Sequence[str], day: str | None = None) -> Sequence[Mapping[str, Any]]:
+        """See `Ledger.rows`. By ``call`` alone: the last thousand calls.
+
+        Raises:
+            ValueError: a column that there is not.
+        """
+        if list(by) == ["call"]:
+            return [{"call": call, **_shown(spent)} for call, spent in self._calls.items()]
+        unknown = sorted(set(by) - set(COLUMNS))
+        if unknown:
+            known = ", ".join(COLUMNS)
+            raise ValueError(f"cannot sum by {', '.join(unknown)}; there are {known}, and call alone")
+        places = [COLUMNS.index(name) for name in by]
+        sums: dict[Row, Spending] = {}
+        for kept in [self._days.get(day, {})] if day is not None else self._days.values():
+            for row, spent in kept.items():
+                key = tuple(row[place] for place in places)
+                sums[key] = sums.get(key, Spending()) + spent
+        return [{**dict(zip(by, key, strict=True)), **_shown(spent)} for key, spent in sums.items()]
+
+    def _row(self, day: str, account: Account, completion: Completion, rows: Mapping[Row, Spending]) -> Row:
+        row: Row = (
+            *(day, account.kind, account.server, account.tool, account.client, account.principal),
+            *(completion.provider, completion.model),
+        )
+        full = row not in rows and len(rows) >= self._max_rows
+        return (day, account.kind, *([OTHERS] * (len(COLUMNS) - 2))) if full else row
+
+
+def _shown(spent: Spending) -> dict[str, Any]:
+    return {
+        "requests": spent.requests,
+        "input_tokens": spent.input_tokens,
+        "output_tokens": spent.output_tokens,
+        "usd": round(spent.usd, 8),
+        "unpriced": spent.unpriced,
+    }
+
+
+def _forget(kept: OrderedDict[Any, Any], most: int) -> None:
+    while len(kept) > most:
+        kept.popitem(last=False)
