@@ -39,6 +39,7 @@ class Gate:
     def __init__(self, limits: BrokerLimits) -> None:
         self._limits = limits
         self._open: dict[str, int] = {}
+        self._legs: dict[asyncio.Task[Any], str] = {}
 
     def __repr__(self) -> str:
         return f"<Gate {self._open}>"
@@ -74,7 +75,14 @@ class Gate:
         """Count an LLM's leg that goes on after its question was put off: it keeps its place."""
         if not leg.done():
             self._take(server)
-            leg.add_done_callback(lambda _: self._release(server))
+            self._legs[leg] = server
+            leg.add_done_callback(self.give_back)
+
+    def give_back(self, leg: asyncio.Task[Any]) -> None:
+        """Free the place of a leg that has ended, or whose question is put again and takes one itself."""
+        server = self._legs.pop(leg, None)
+        if server is not None:
+            self._release(server)
 
     def _take(self, server: str) -> None:
         self._open[server] = self._open.get(server, 0) + 1

@@ -153,6 +153,9 @@ class Broker:
 
     async def _bounded(self, request: InputRequest, decision: Decision) -> Json | Deferred:
         decision.outcome = "limited"
+        racing = self._parties.racing.find(request.note.get("race", ""))
+        if racing is not None:
+            self.gate.give_back(racing)
         try:
             with self.gate.admit(request):
                 decision.outcome = "broken"

@@ -70,6 +70,11 @@ class Racing:
         self._left[name] = _Left(leg, legs, question, time.monotonic(), timer)
         return name
 
+    def find(self, name: str) -> Running | None:
+        """Return a leg that was left, None if there is none of that name (any more)."""
+        left = self._left.get(name)
+        return None if left is None else left.task
+
     def take(self, name: str, question: str) -> Running | None:
         """Give a leg back to its question, which is put anew; one about another question ends."""
         left = self._forget(name)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from gateway.answers.bounds import BrokerLimits, ServerBounds
 from gateway.answers.model import Answer, Deferred
 from gateway.answers.racing import Racing
 from gateway.answers.stamp import KEY
 from gateway.calls.model import Resume
-from gateway.errors import NobodyAnswered, ProviderError
+from gateway.errors import NobodyAnswered, ProviderError, QuestionError
 from gateway.policy.model import Both, Outcome, Strategy
 from tests.answers.players import (
     CLIENT_ANSWER,
@@ -167,6 +168,19 @@ async def test_a_leg_that_goes_on_keeps_its_servers_place_until_it_ends() -> Non
     await deferred(stage, "sampling")
     assert stage.broker.gate.open_questions == {"booking": 1}
 
+    await let_llm_answer(stage)
+    assert stage.broker.gate.open_questions == {}
+
+
+async def test_a_question_that_is_put_again_takes_the_place_of_its_own_leg() -> None:
+    limits = BrokerLimits({"booking": ServerBounds(max_concurrent_questions=1)})
+    stage = put_off(Strategy.PARALLEL, "mine", waits=True, limits=limits)
+    note = await deferred(stage, "sampling")
+    with pytest.raises(QuestionError, match="1 questions at once"):
+        await ask(stage, "sampling")
+
+    await deferred(stage, "sampling", 1, note)
+    assert stage.broker.gate.open_questions == {"booking": 1}
     await let_llm_answer(stage)
     assert stage.broker.gate.open_questions == {}
 
