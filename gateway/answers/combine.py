@@ -1,7 +1,8 @@
 """Two answers become one: the better of them, or one composed from both.
 
 For sampling both are measured by `gateway.answers.confidence`. ``best`` takes the higher
-score; ``merge`` lets the LLM compose from both, and is ``best`` where no LLM can. For an
+score; ``merge`` lets the LLM compose from both, and is ``best`` where no LLM can, where both
+say the same, and where what it composed measures worse. For an
 elicitation the client has decided: what it gave stands, and with ``merge`` the LLM may fill
 optional fields that were left empty, as long as the whole satisfies the schema.
 """
@@ -75,6 +76,8 @@ class Combiner:
     async def _merge(self, request: InputRequest, route: Route, both: _Measured) -> Answer | None:
         if not (_is_text(both.client) and _is_text(both.llm)):
             return None  # tools are called, or media given: there is nothing to compose
+        if text_of(both.client.result).strip() == text_of(both.llm.result).strip():
+            return None
         prompt = Prompt(
             messages=({"role": "user", "content": _text(_shown(request, both.client, both.llm))},),
             max_tokens=int(request.params.get("maxTokens") or 1024),
@@ -91,6 +94,8 @@ class Combiner:
             "model": completion.model,
             "stopReason": completion.stop_reason,
         }
+        if not _holds_its_own(request.params, result, answer, route.both.weights):
+            return None
         facts = {**_facts(both), "hybrid_processing": "combined", "combined_responses": 2}
         return replace(answer, source="both", result=result, model=completion.model, combined=facts)
 
@@ -153,6 +158,14 @@ def _measured(
     theirs = measure(question, client, llm, weights, marks[0])
     ours = measure(question, llm, client, weights, marks[1])
     return _Measured(client, llm, theirs, ours)
+
+
+def _holds_its_own(question: Json, composed: Json, better: Answer, weights: Weights) -> bool:
+    """Whether a composed answer measures no worse than the better of the two, by its own words alone."""
+    scores = [
+        measure(question, Answer("llm", result), None, weights).score for result in (composed, better.result)
+    ]
+    return scores[0] >= scores[1]
 
 
 def _chosen(both: _Measured) -> Answer:

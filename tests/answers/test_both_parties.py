@@ -188,6 +188,26 @@ async def test_hybrid_composes_one_answer_from_both() -> None:
     assert CLIENT_ANSWER["sampling"]["content"]["text"] in shown
 
 
+@pytest.mark.parametrize(
+    ("ours", "composed", "asked"),
+    [
+        (CLIENT_ANSWER["sampling"]["content"]["text"], "never asked for", 1),
+        ("4", "I'm not sure. Perhaps it is five.", 2),
+        ("4", " ", 2),
+    ],
+)
+async def test_two_equal_answers_need_no_third_and_a_worse_one_is_not_taken(ours, composed, asked) -> None:
+    stage = scene(
+        Strategy.HYBRID, caller=FakeCaller(CLIENT_ANSWER["sampling"]), llm=ScriptedLlm([ours, composed])
+    )
+
+    result = await stage.ask("sampling")
+
+    assert result["content"]["text"] in (ours, CLIENT_ANSWER["sampling"]["content"]["text"])
+    assert result["_meta"][KEY]["hybrid_processing"] == "best"
+    assert len(stage.llm.prompts) == asked
+
+
 async def test_best_takes_the_answer_of_higher_confidence_as_it_is() -> None:
     hedging = {**CLIENT_ANSWER["sampling"], "content": {"type": "text", "text": "I'm not sure. Perhaps 4?"}}
     stage = scene(
