@@ -18,14 +18,18 @@ _VERBS = {
 }
 
 
+_FREE = {"hit": "answer given again", "joined": "answer shared with an identical request"}
+
+
 def line(decision: Decision) -> str:
     """Say what was asked, who answered, how long it took, and which setting decided.
 
-    For instance: ``sampling from 'demo' answered by llm (local SmolLM2, 0.4 s) — level
-    organization, config/gateway.yaml:12 sampling.default_sampling_strategy``.
+    For instance: ``sampling from 'demo' answered by llm (local SmolLM2, $0.0004, 0.4 s) — level
+    organization, config/gateway.yaml:12 sampling.default_sampling_strategy``. Providers that
+    failed before the one that answered stand there with their codes.
     """
     verb = _VERBS[decision.outcome].format(source=decision.source)
-    details = ", ".join(part for part in (_model(decision), f"{decision.seconds:.1f} s") if part)
+    details = ", ".join([*_answer(decision), f"{decision.seconds:.1f} s"])
     text = f"{decision.kind} from '{decision.server}' {verb} ({details})"
     fallen = [_fallen(leg) for leg in decision.legs if leg.source != decision.source and leg.reason]
     if fallen and decision.error is None:
@@ -35,11 +39,18 @@ def line(decision: Decision) -> str:
     return text if decision.level is None else f"{text} — level {decision.level}, {decision.path}"
 
 
-def _model(decision: Decision) -> str:
+def _answer(decision: Decision) -> list[str]:
+    """Say which model answered, what it cost or how it was had for nothing, and who failed before."""
     leg = decision.legs[-1] if decision.legs and decision.source == decision.legs[-1].source else None
     if leg is None or leg.model is None:
-        return ""
-    return f"{leg.provider} {leg.model}" if leg.provider else leg.model
+        return []
+    said = [f"{leg.provider} {leg.model}" if leg.provider else leg.model]
+    if leg.cache is not None:
+        said.append(_FREE[leg.cache])
+    elif leg.cost_usd:
+        said.append(f"${leg.cost_usd:.4f}")
+    failed = [f"{one['provider']} {one['code']}" for one in leg.attempts if one.get("code")]
+    return [*said, f"after {', '.join(failed)}"] if failed else said
 
 
 def _fallen(leg: Leg) -> str:
