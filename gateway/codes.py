@@ -23,6 +23,7 @@ WORKSPACE_ACCESS: Final = "E009"
 INVALID_ANSWER: Final = "E010"
 INVALID_REQUEST: Final = "E011"
 BUDGET_EXCEEDED: Final = "E012"
+TOO_DEEP: Final = "E013"
 UNKNOWN: Final = "E999"
 
 
@@ -121,6 +122,13 @@ _ENTRIES = (
         "what may be spent on the LLM today is spent",
         False,
         "Ask again after midnight (UTC), or raise the budget that the decision record names",
+    ),
+    Entry(
+        TOO_DEEP,
+        "TOO_DEEP",
+        "answering a question led to a call that asked the next, more often than is allowed",
+        False,
+        "Answer without calling the tool that asks, or raise `limits.max_question_depth`",
     ),
     Entry(
         UNKNOWN,

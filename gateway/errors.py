@@ -19,6 +19,7 @@
     ├── QuestionError             a server's input request that nobody answered
     │   ├── QuestionRefused       the kind is off, or the request belongs to no call
     │   ├── QuestionRejected      the user rejected the request; final
+    │   ├── QuestionTooDeep       answering questions has led to it, one too many
     │   └── NobodyAnswered        every leg failed or was unavailable
     └── ProviderError             an LLM provider's attempt failed
 
@@ -152,6 +153,10 @@ class QuestionRefused(QuestionError):
 
 class QuestionRejected(QuestionError):
     """The user rejected the request; JSON-RPC -1 on the wire, and final."""
+
+
+class QuestionTooDeep(QuestionError):
+    """The answer to a question led to a call that asks the next, deeper than is allowed."""
 
 
 class NobodyAnswered(QuestionError):

@@ -10,7 +10,10 @@ from typing import Any
 
 from gateway import codes
 from gateway.answers.model import InputRequest
-from gateway.errors import QuestionError
+from gateway.answers.outgoing import depth_of_question
+from gateway.calls.model import Call
+from gateway.calls.nesting import Tally
+from gateway.errors import QuestionError, QuestionTooDeep
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +29,13 @@ class BrokerLimits:
     """Everything that bounds questions.
 
     `servers` is by name, with the defaults for any other. `roots_timeout` is how many
-    seconds a client has to answer `roots/list`.
+    seconds a client has to answer `roots/list`. `max_question_depth` is how deep a question may stand
+    whose answer needs another call (1: a call that is made to answer a question may ask none).
     """
 
     servers: Mapping[str, ServerBounds] = field(default_factory=dict[str, ServerBounds])
     roots_timeout: float = 30.0
+    max_question_depth: int = 4
 
 
 class Gate:
@@ -40,6 +45,7 @@ class Gate:
         self._limits = limits
         self._open: dict[str, int] = {}
         self._legs: dict[asyncio.Task[Any], str] = {}
+        self._tally = Tally()
 
     def __repr__(self) -> str:
         return f"<Gate {self._open}>"
@@ -62,6 +68,7 @@ class Gate:
             call.questions += 1
             if call.questions > bounds.max_questions:
                 self._refuse(request, "max_questions", f"{bounds.max_questions} questions in one call")
+            self._check_nesting(request, call, bounds)
         if self._open.get(request.server, 0) >= bounds.max_concurrent_questions:
             most = f"{bounds.max_concurrent_questions} questions at once"
             self._refuse(request, "max_concurrent_questions", most)
@@ -91,6 +98,19 @@ class Gate:
         self._open[server] -= 1
         if not self._open[server]:
             del self._open[server]
+
+    def _check_nesting(self, request: InputRequest, call: Call, bounds: ServerBounds) -> None:
+        """Refuse a question that answers to others have led to, too deep or once too often."""
+        depth, deepest = depth_of_question(request), self._limits.max_question_depth
+        if depth > deepest:
+            raise QuestionTooDeep(
+                f"server '{request.server}' asks at depth {depth}: answering one question led to the next, "
+                f"{deepest} deep at most (limits.max_question_depth)",
+                codes.told(codes.TOO_DEEP),
+            )
+        if call.root and self._tally.count(call.root) > bounds.max_questions and call.depth:
+            most = f"{bounds.max_questions} questions in one call and in those made to answer it"
+            self._refuse(request, "max_questions", most)
 
     def _refuse(self, request: InputRequest, setting: str, most: str) -> None:
         message = f"server '{request.server}' may ask at most {most} (its setting {setting})"

@@ -45,7 +45,7 @@ def build_broker(
         server.name: ServerBounds(server.max_questions, server.max_concurrent_questions)
         for server in config.servers
     }
-    limits = BrokerLimits(servers)
+    limits = BrokerLimits(servers, max_question_depth=config.limits.max_question_depth)
     parties = Parties(answerers, Combiner(llms, counted), Racing(seconds=config.limits.max_call_seconds))
     around = Surroundings(spent=lambda request: counted.spent(account_of(request)), queued=queued)
     return Broker(config.policy, parties, limits, log, around=around)

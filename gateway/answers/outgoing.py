@@ -1,11 +1,12 @@
-"""What of a server's question goes to the client: the question itself, and four exceptions.
+"""What of a server's question goes to the client: the question itself, and five exceptions.
 
 An elicitation's message gets the asking server's name in front, because a client shows
 its user the gateway's name only. `includeContext` is left out for a client that did not
 declare `sampling.context` (2025-11-25, client/sampling: servers should not use it then). And a
 client that answers by retrying is not given the id of a URL elicitation: its revision has none.
 A server's progress token is kept here: nobody reports how far a person has got, and two servers'
-tokens may be the same, which one client's must not be (2025-11-25, utilities/progress).
+tokens may be the same, which one client's must not be (2025-11-25, utilities/progress). Where a
+model may answer, `_meta` says how deep the question stands (`gateway.calls.nesting`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, cast
 
 from gateway.answers.model import InputRequest
 from gateway.calls.model import Profile
+from gateway.calls.nesting import depth_of, stamped
 
 Json = dict[str, Any]
 
@@ -29,6 +31,25 @@ def label(params: Json, server: str) -> Json:
 
 def for_client(request: InputRequest, profile: Profile, *, labelled: bool) -> Json:
     """Return the params to put to a client of this profile, at once or in a deferred round."""
+    params = _plain(request, profile, labelled=labelled)
+    call = request.call
+    if call is None or not call.root or not _may_lead_on(request):
+        return params
+    return stamped(params, depth_of_question(request), call.root)
+
+
+def depth_of_question(request: InputRequest) -> int:
+    """Return how deep a question stands: one below its call, or deeper if another gateway says so."""
+    below = 1 if request.call is None else request.call.depth + 1
+    return max(below, depth_of(request.params))
+
+
+def _may_lead_on(request: InputRequest) -> bool:
+    """Whether a model may be what answers for the client: not where a list is read, or a page visited."""
+    return request.method != "roots/list" and request.params.get("mode") != "url"
+
+
+def _plain(request: InputRequest, profile: Profile, *, labelled: bool) -> Json:
     params = _without_token(request.params)
     if request.method == "elicitation/create":
         if _crosses(request):

@@ -147,7 +147,10 @@ class Call:
 
     `target` is the exposed name (tool, prompt) or the URI the call names; `server` and
     `params` are what the server is sent (its own name already restored). `questions`
-    counts input requests over all rounds. `annotations` are the hints that the server gives of a tool. `deadline` is set once its clock runs.
+    counts input requests over all rounds. `annotations` are the hints that the server gives of a tool.
+    `depth` and `root` say of which question's answer the call is part (see `gateway.calls.nesting`);
+    a call without a root is part of none and says nothing of it.
+    `deadline` is set once its clock runs.
     """
 
     method: str
@@ -159,6 +162,8 @@ class Call:
     questions: int = 0
     deadline: Deadline | None = None
     annotations: tuple[tuple[str, bool], ...] = ()
+    depth: int = 0
+    root: str = ""
     number: int = field(default_factory=lambda: next(_numbers))
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from gateway.answers import outgoing
 from gateway.answers.model import Deferred, InputRequest
-from gateway.calls import afresh
+from gateway.calls import afresh, nesting
 from gateway.calls.afresh import Afresh
 from gateway.calls.deadlines import Deadline
 from gateway.calls.elicitations import COMPLETE, Elicitations
@@ -140,6 +140,7 @@ class Relay:
         target = await self.locator.locate(method, params, caller)
         call = Call(method, target.params, caller, target.server, target.exposed, resume)
         call.annotations = target.annotations
+        call.depth, call.root = nesting.depth_of(params), nesting.root_of(params)
         if resume is not None:
             call.questions = resume.questions
             resume = call.resume = await self._settled(call, resume)

@@ -120,6 +120,9 @@ class RawLimits(Raw):
     """Wall-clock limit of a call, the time people take included."""
     max_tokens_per_question: Count = _LIMITS.max_tokens_per_question
     """Tokens the LLM may spend on one question, whatever the server asks for."""
+    max_question_depth: Count = _LIMITS.max_question_depth
+    """How deep questions may stand inside each other: to answer one a client calls a tool, which asks the
+    next. 1 lets such a call ask nothing. Clients say so in `_meta` (`backchannel/depth`)."""
     max_subscriptions: Count = _LIMITS.max_subscriptions
     """Resource subscriptions of one client."""
     max_parked_calls: Count = _LIMITS.max_parked_calls

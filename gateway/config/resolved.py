@@ -222,6 +222,7 @@ class Limits:
     max_calls_per_client: int = 1024
     max_call_seconds: float = 3600.0
     max_tokens_per_question: int = 4096
+    max_question_depth: int = 4
     max_subscriptions: int = 1024
     max_parked_calls: int = 1000
     max_parked_calls_per_client: int = 100

@@ -72,6 +72,14 @@ def llm_config(service: ScriptedHttp, **settings: Any) -> Json:
     }
 
 
+def untied(params: Json) -> Json:
+    """A question's params without what the gateway says of how deep it stands."""
+    names = ("backchannel/depth", "backchannel/root")
+    meta = {name: value for name, value in params.get("_meta", {}).items() if name not in names}
+    rest = {name: value for name, value in params.items() if name != "_meta"}
+    return {**rest, "_meta": meta} if meta else rest
+
+
 @dataclass
 class Person:
     """The client's side of a question: answers it, and remembers it.
