@@ -4,7 +4,13 @@ from gateway.calls.model import Resume
 from gateway.downstream.sealing import INVALID_STATE, Sealer, binding_of
 from gateway.errors import InvalidCall, LimitExceeded
 
-RESUME = Resume("what the server's own state is, in many words", {"k": {"action": "accept"}}, round=2, questions=3, asked={"other": 1})
+RESUME = Resume(
+    "what the server's own state is, in many words",
+    {"k": {"action": "accept"}},
+    round=2,
+    questions=3,
+    asked={"other": 1},
+)
 BOUND = binding_of("ann", "tools/call", {"name": "t", "arguments": {"a": 1, "b": 2}})
 
 

@@ -11,6 +11,8 @@ from tests.support.paced import ALL_STRATEGIES, BY_NAME, Cell, House, house
 from tests.support.parked import blue, said, until
 from tests.support.parties import REQUESTS, SAMPLING
 
+pytestmark = pytest.mark.extensive
+
 Json = dict[str, Any]
 KEY = "backchannel/routing"
 HEDGING = said("I'm not sure. Perhaps it is blue, but I might be wrong.")

@@ -22,6 +22,8 @@ from tests.support.gateway import Running, running_gateway
 from tests.support.raw.peers import raw_server
 from tests.support.raw_http import call, exchange, http, initialize
 
+pytestmark = pytest.mark.extensive
+
 Json = dict[str, Any]
 KINDS = ("stdio-handshake", "stdio-modern", "http-handshake", "http-modern", "sse-handshake")
 HANDSHAKE = tuple(kind for kind in KINDS if kind.endswith("handshake"))

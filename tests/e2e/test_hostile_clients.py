@@ -21,6 +21,8 @@ from tests.support.gateway import Running, running_gateway
 from tests.support.raw.peers import raw_server
 from tests.support.raw_http import BOTH, call, exchange, http, initialize, modern
 
+pytestmark = pytest.mark.extensive
+
 Json = dict[str, Any]
 PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 

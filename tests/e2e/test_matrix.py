@@ -14,6 +14,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from tests.support.gateway import Running, running_gateway
 from tests.support.handshake_client import handshake_client
 from tests.support.modern_client import ModernClient, Round, modern_client
@@ -21,6 +23,8 @@ from tests.support.parked import blue, said
 from tests.support.parties import ELICITATION, ENVIRON, SAMPLING, llm_config, speaking_llm
 from tests.support.raw.by_strategy import STRATEGIES
 from tests.support.raw.peers import raw_server
+
+pytestmark = pytest.mark.extensive
 
 Json = dict[str, Any]
 SCRIPT = Path(__file__).parents[1] / "support" / "raw" / "by_strategy.py"

@@ -16,6 +16,8 @@ from tests.support.paced import ALL_STRATEGIES, BY_NAME, SERVERS, Cell, House, h
 from tests.support.parked import blue, said, until
 from tests.support.parties import REQUESTS, who
 
+pytestmark = pytest.mark.extensive
+
 Json = dict[str, Any]
 KEY = "backchannel/routing"
 KINDS = ("sampling", "elicitation")

@@ -19,6 +19,8 @@ from tests.support.gateway import Running, running_gateway
 from tests.support.raw import peers
 from tests.support.raw.peers import raw_server
 
+pytestmark = pytest.mark.extensive
+
 SCRIPT = Path(peers.__file__).with_name("whose.py")
 SERVERS = {
     "pipe": ("stdio-handshake", 4),

@@ -210,10 +210,10 @@ async def test_keys_are_rotated_without_a_lost_round(tmp_path, params) -> None:
         assert (await before.answer(new, blue())).error["message"] == INVALID_STATE
 
 
-async def test_a_state_lives_as_long_as_a_call_may(tmp_path) -> None:
+async def test_a_state_lives_as_long_as_its_call_may_and_its_outcome_is_kept(tmp_path) -> None:
     async with target(tmp_path, STATELESS) as t:
         now = time.time()
-        t.running.gateway._sealer._clock = lambda: now + 3590
+        t.running.gateway._sealer._clock = lambda: now + 3650
         assert t.sealed
-        t.running.gateway._sealer._clock = lambda: now + 3610
+        t.running.gateway._sealer._clock = lambda: now + 3670
         assert (await t.call.answer(t.asked, blue())).error["message"] == INVALID_STATE
