@@ -14,7 +14,7 @@ import hashlib
 import json
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any, Final
 
 from cachetools import TTLCache
@@ -84,7 +84,7 @@ class AnswerCache:
             "whose": None if rules.shared else (whose, request.server),
             "prompt": asdict(prompt),
             "models": plan.models,
-            "route": (route.llm_timeout, route.max_attempts),
+            "route": (route.llm_timeout, route.max_attempts, astuple(route.technique)),
         }
         text = json.dumps(material, sort_keys=True, separators=(",", ":"), default=list)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -139,6 +139,7 @@ def note_of(answer: Answer, request: InputRequest) -> Json:
         "model": answer.model,
         "provider": answer.provider,
         "logprob": answer.logprob,
+        "consensus": answer.consensus,
         "params": request.params,
     }
 
@@ -146,7 +147,12 @@ def note_of(answer: Answer, request: InputRequest) -> Json:
 def of_note(note: Mapping[str, Any]) -> tuple[Answer, Json]:
     """Return the answer and the question's params that `note_of` has put away."""
     answer = Answer(
-        "llm", note["result"], model=note["model"], provider=note["provider"], logprob=note["logprob"]
+        "llm",
+        note["result"],
+        model=note["model"],
+        provider=note["provider"],
+        logprob=note["logprob"],
+        consensus=note["consensus"],
     )
     return answer, cast("Json", note["params"])
 

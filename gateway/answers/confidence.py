@@ -4,7 +4,8 @@ Each signal is a number from 0 to 1, or None where nothing can be measured; the 
 mean of those that can, weighted as configured. What is measured:
 
 * ``stop``: whether the answer came to its end, or ran out of tokens, or was withheld.
-* ``certainty``: the mean probability of the answer's tokens, where the party tells them.
+* ``certainty``: how far other samples of the same model agree, where there are any; else the mean
+  probability of the answer's tokens, where the party tells them.
 * ``format``: whether the answer has the form that the question asked for (`gateway.answers.form`).
 * ``soundness``: whether what can be checked in it holds (`gateway.answers.soundness`).
 * ``directness``: how much of it is not hedging or refusal.
@@ -72,7 +73,7 @@ def measure(
     """
     found = {
         "stop": _stop(answer.result),
-        "certainty": None if answer.logprob is None else math.exp(min(0.0, answer.logprob)),
+        "certainty": _certainty(answer),
         **_said(question, answer.result, None if other is None else other.result),
         "judge": judged,
     }
@@ -124,6 +125,12 @@ def _blocks(result: Json) -> list[Json]:
 
 def _is_text(result: Json) -> bool:
     return all(block.get("type") == "text" for block in _blocks(result))
+
+
+def _certainty(answer: Answer) -> float | None:
+    if answer.consensus is not None:
+        return answer.consensus
+    return None if answer.logprob is None else math.exp(min(0.0, answer.logprob))
 
 
 def _stop(result: Json) -> float | None:

@@ -143,6 +143,7 @@ def answered_leg(answer: Answer, seconds: float) -> Leg:
         input_tokens=answer.input_tokens,
         output_tokens=answer.output_tokens,
         attempts=answer.attempts,
+        technique=answer.technique,
         cost_usd=answer.cost_usd,
         cache=answer.cache,
         model_selection=answer.selection,

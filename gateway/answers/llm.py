@@ -14,12 +14,13 @@ from pydantic import ValidationError
 from gateway import codes
 from gateway.answers.accounts import Unmetered, account_of
 from gateway.answers.cache import AnswerCache
-from gateway.answers.completions import answer_of, leg_ended_by
+from gateway.answers.completions import leg_ended_by
 from gateway.answers.elicitation_llm import FormFiller
 from gateway.answers.model import Answer, Deferred, InputRequest, LegEnded, SourceName
+from gateway.answers.techniques import sample
 from gateway.config.resolved import CacheRules
 from gateway.errors import ProviderError
-from gateway.llm.port import Budget, Llm, Meter, Prompt
+from gateway.llm.port import Llm, Meter, Prompt
 from gateway.policy.model import Kind, Outcome, Route, Strategy
 
 Json = dict[str, Any]
@@ -78,14 +79,7 @@ class LlmAnswerer:
         prompt = replace(self._prompt(request), logprobs=route.strategy is Strategy.HYBRID)
 
         async def ask() -> Answer:
-            completion = await llm.complete(prompt, Budget(route.llm_timeout, route.max_attempts))
-            result: Json = {
-                "role": "assistant",
-                "content": completion.content,
-                "model": completion.model,
-                "stopReason": completion.stop_reason,
-            }
-            return answer_of(completion, result)
+            return await sample(llm, prompt, route, tokens=self._max_tokens)
 
         return await self._cache.answer(self._cache.key(request, route, prompt, llm.plan(prompt)), ask)
 

@@ -48,8 +48,10 @@ class Answer:
     """The raw result as it goes to the server, before stamping.
 
     `logprob` is the mean natural logarithm of its tokens' probabilities, where the party tells
-    them. `combined` says, in the metadata's words, how it was made of two. `cost_usd` is None where
-    it is not known; `selection` explains how the model was chosen; `warnings` are of soft budgets.
+    them; `consensus` is how far other samples of the same model agree with it, from 0 to 1, and
+    `technique` how it came about where that was not at once. `combined` says, in the metadata's
+    words, how it was made of two. `cost_usd` is None where it is not known; `selection` explains how
+    the model was chosen; `warnings` are of soft budgets.
     """
 
     source: Origin
@@ -60,6 +62,8 @@ class Answer:
     output_tokens: int | None = None
     attempts: tuple[Json, ...] = ()
     logprob: float | None = None
+    consensus: float | None = None
+    technique: Json | None = None
     combined: Json | None = None
     cost_usd: float | None = None
     cache: CacheUse | None = None
@@ -137,6 +141,7 @@ class Leg:
     output_tokens: int | None = None
     attempts: tuple[Json, ...] = ()
     detail: str = ""
+    technique: Json | None = None
     cost_usd: float | None = None
     cache: CacheUse | None = None
     model_selection: Json | None = None

@@ -92,6 +92,7 @@ def _leg(leg: Leg) -> Json:
         "tokens": {name: count for name, count in tokens.items() if count is not None} or None,
         "attempts": [_attempt(attempt) for attempt in leg.attempts] or None,
         "cache": leg.cache,
+        "technique": leg.technique,
     }
     return {**shown, **{name: value for name, value in optional.items() if value is not None}}
 

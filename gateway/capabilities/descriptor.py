@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.policy.budgets import BudgetRule
-from gateway.policy.model import Choice, Kind, Setting, Source
+from gateway.policy.model import Choice, Kind, Setting, Source, Technique
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,4 +28,5 @@ class ToolEntry:
     input_schema: Mapping[str, Any] | None = None
     timeout: Setting[float] | None = None
     strategies: Mapping[Kind, Setting[Choice]] = field(default_factory=dict[Kind, Setting[Choice]])
+    technique: Setting[Technique] | None = None
     budget: BudgetRule | None = None

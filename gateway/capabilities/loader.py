@@ -11,6 +11,7 @@ from gateway.config.budgets import budget_rule
 from gateway.config.conditions import choice
 from gateway.config.levels import setting
 from gateway.config.nearest import suggest
+from gateway.config.raw_techniques import technique
 from gateway.config.report import Report
 from gateway.config.resolved import ServerConfig
 from gateway.config.validate import validate
@@ -85,6 +86,7 @@ def _entry(
         input_schema=tool.schema_camel if tool.schema_camel is not None else tool.schema_snake,
         timeout=setting(document, (*key, "timeout_seconds"), tool.timeout_seconds),
         strategies=strategies,
+        technique=technique(document, (*key, "sampling_technique"), tool.sampling_technique),
         budget=budget_rule(document, (*key, "budget"), tool.budget, report),
     )
 

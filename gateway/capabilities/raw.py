@@ -9,6 +9,7 @@ from pydantic import Field
 from gateway.config.raw_base import Name, Raw, Seconds
 from gateway.config.raw_conditions import StrategyChoice
 from gateway.config.raw_llm import RawBudget
+from gateway.config.raw_techniques import TechniqueChoice
 
 
 class RawTool(Raw):
@@ -28,6 +29,8 @@ class RawTool(Raw):
     """Limit of one call of this tool; the time its questions take is not counted. Default: its server's."""
     sampling_strategy: StrategyChoice | None = None
     """Level 1: who answers the sampling requests of this tool's calls."""
+    sampling_technique: TechniqueChoice | None = None
+    """Level 1: how the LLM makes its answers to them."""
     elicitation_strategy: StrategyChoice | None = None
     """Level 1: who answers the elicitations of this tool's calls."""
     budget: RawBudget | None = None

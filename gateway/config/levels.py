@@ -9,7 +9,14 @@ from typing import Any, TypeVar
 from gateway.capabilities.descriptor import ToolEntry
 from gateway.config.conditions import choice
 from gateway.config.nearest import suggest
-from gateway.config.raw import RawElicitation, RawGateway, RawKindRouting, RawSampling
+from gateway.config.raw import (
+    RawElicitation,
+    RawGateway,
+    RawKindRouting,
+    RawSampling,
+    RawSamplingRouting,
+)
+from gateway.config.raw_techniques import technique
 from gateway.config.report import Report
 from gateway.config.resolved import ServerConfig
 from gateway.config.yaml_source import Document, Key
@@ -67,7 +74,7 @@ class _Builder:
 
     def kind(self, kind: Kind, block: RawSampling | RawElicitation, routing: RawKindRouting) -> KindPolicy:
         document, smart = self.document, self.raw.smart_discovery
-        tools = {entry.exposed: self.tool(kind, entry) for entry in self.tools if kind in entry.strategies}
+        tools = {entry.exposed: self.tool(kind, entry) for entry in self.tools if _speaks(entry, kind)}
         return KindPolicy(
             enabled=Setting(block.enabled, document.source(kind, "enabled")),
             organization=self.organization(kind, block),
@@ -86,8 +93,10 @@ class _Builder:
         )
 
     def tool(self, kind: Kind, entry: ToolEntry) -> Layer:
-        said = entry.strategies[kind]
-        return Layer(str(said.source), said)
+        said, how = entry.strategies.get(kind), entry.technique if kind == "sampling" else None
+        where = said.source if said is not None else entry.source
+        path = str(where) if said is not None else f"{where}.{kind}_strategy"
+        return Layer(path, said, technique=how)
 
     def owners(self, entry: ToolEntry) -> tuple[str, ...]:
         """Return the servers that can have a tool of this name, going by their prefixes."""
@@ -104,6 +113,11 @@ class _Builder:
             setting(self.document, (kind, "fallback_to_magictunnel"), block.fallback_to_magictunnel),
             setting(self.document, (kind, "default_timeout_seconds"), block.default_timeout_seconds),
             max_attempts=self.attempts((kind, "max_retry_attempts"), block.max_retry_attempts),
+            technique=technique(
+                self.document,
+                (kind, "default_sampling_technique"),
+                block.default_sampling_technique if isinstance(block, RawSampling) else None,
+            ),
         )
 
     def smart_discovery(self, kind: Kind) -> Layer:
@@ -117,6 +131,11 @@ class _Builder:
             path,
             choice(self.document, ("smart_discovery", name), value),
             client_timeout=setting(self.document, ("smart_discovery", "proxy_timeout_secs"), timeout),
+            technique=technique(
+                self.document,
+                ("smart_discovery", "default_sampling_technique"),
+                smart.default_sampling_technique if kind == "sampling" else None,
+            ),
         )
 
     def external_default(self, kind: Kind, routing: RawKindRouting) -> Layer:
@@ -129,17 +148,35 @@ class _Builder:
             client_timeout=timeout,
             llm_timeout=timeout,
             max_attempts=self.attempts((*at, "max_retry_attempts"), routing.max_retry_attempts),
+            technique=technique(
+                self.document,
+                (*at, "default_technique"),
+                routing.default_technique if isinstance(routing, RawSamplingRouting) else None,
+            ),
         )
 
     def overrides(self, kind: Kind, routing: RawKindRouting) -> dict[str, Layer]:
-        at: Key = ("external_mcp", "external_routing", kind, "server_strategies")
-        layers: dict[str, Layer] = {}
-        for name, value in routing.server_strategies.items():
+        above: Key = ("external_mcp", "external_routing", kind)
+        who, how = (*above, "server_strategies"), (*above, "server_techniques")
+        strategies = routing.server_strategies
+        techniques = routing.server_techniques if isinstance(routing, RawSamplingRouting) else {}
+        for at, named in ((who, strategies), (how, techniques)):
+            self.check_known(at, named)
+        return {
+            name: Layer(
+                self.unset(*who, name),
+                choice(self.document, (*who, name), strategies.get(name)),
+                technique=technique(self.document, (*how, name), techniques.get(name)),
+            )
+            for name in (*strategies, *(name for name in techniques if name not in strategies))
+        }
+
+    def check_known(self, at: Key, named: Iterable[str]) -> None:
+        """Warn of names that no server has."""
+        for name in named:
             if self.known is not None and name not in self.known:
                 fix = suggest(name, self.known) if self.known else "define the server, or remove the entry"
                 self.report.warning(self.document, (*at, name), f"no server is called '{name}'", fix)
-            layers[name] = Layer(self.unset(*at, name), choice(self.document, (*at, name), value))
-        return layers
 
     def both(self, block: RawSampling | RawElicitation) -> Both:
         """Collect what the strategies that ask both parties go by."""
@@ -156,3 +193,8 @@ class _Builder:
     def unset(self, *key: str | int) -> str:
         """Return where a strategy would be written."""
         return str(Source(self.document.file, self.document.source(*key).path))
+
+
+def _speaks(entry: ToolEntry, kind: Kind) -> bool:
+    """Whether a tool's entry says anything of a kind."""
+    return kind in entry.strategies or (kind == "sampling" and entry.technique is not None)

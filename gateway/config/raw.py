@@ -23,6 +23,7 @@ from gateway.config.raw_base import (
 from gateway.config.raw_conditions import StrategyChoice
 from gateway.config.raw_llm import RawBudget, RawCache, RawCosts, RawLlm, RawModel
 from gateway.config.raw_servers import RawNamedServer
+from gateway.config.raw_techniques import TechniqueChoice
 from gateway.config.resolved import (
     ElicitationByLlm,
     GatewayConfig,
@@ -211,6 +212,8 @@ class RawSampling(_RawKind):
 
     default_sampling_strategy: StrategyChoice | None = None
     """Level 3: who answers sampling requests."""
+    default_sampling_technique: TechniqueChoice | None = None
+    """Level 3: how the LLM makes its answers."""
     default_timeout_seconds: Seconds | None = None
     """Level 3: limit of the client leg. Default: 120."""
     cache: RawCache = Field(default_factory=RawCache)
@@ -240,6 +243,8 @@ class RawSmartDiscovery(Raw):
     """`false` leaves level 4 out."""
     default_sampling_strategy: StrategyChoice | None = None
     """Level 4: who answers sampling requests."""
+    default_sampling_technique: TechniqueChoice | None = None
+    """Level 4: how the LLM makes its answers to sampling requests."""
     default_elicitation_strategy: StrategyChoice | None = None
     """Level 4: who answers elicitations."""
     proxy_timeout_secs: Seconds | None = None
@@ -263,12 +268,21 @@ class RawKindRouting(Raw):
     """Level 2: limit of each leg, client and LLM."""
 
 
+class RawSamplingRouting(RawKindRouting):
+    """Level 2 for sampling."""
+
+    default_technique: TechniqueChoice | None = None
+    """Level 2: how the LLM makes its answers, for servers nothing else names."""
+    server_techniques: dict[str, TechniqueChoice] = Field(default_factory=dict[str, TechniqueChoice])
+    """Level 2: the same by server; stronger than the server's own `sampling_technique`."""
+
+
 class RawExternalRouting(Raw):
     """Level 2, external servers."""
 
     enabled: bool = True
     """`false` leaves level 2 out."""
-    sampling: RawKindRouting = Field(default_factory=RawKindRouting)
+    sampling: RawSamplingRouting = Field(default_factory=RawSamplingRouting)
     """Sampling requests of external servers."""
     elicitation: RawKindRouting = Field(default_factory=RawKindRouting)
     """Elicitations of external servers."""

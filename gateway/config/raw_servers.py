@@ -9,6 +9,7 @@ from pydantic import Field, WithJsonSchema
 from gateway.config.raw_base import Count, Name, Passing, Raw, Seconds, Text
 from gateway.config.raw_conditions import StrategyChoice
 from gateway.config.raw_llm import RawBudget
+from gateway.config.raw_techniques import TechniqueChoice
 from gateway.config.resolved import EraChoice, Isolation, ServerConfig
 from gateway.policy.model import Source
 
@@ -73,6 +74,8 @@ class RawServer(Raw):
     """Questions of this server in flight at once."""
     sampling_strategy: StrategyChoice | None = None
     """Level 2: who answers its sampling requests, unless `server_strategies` names the server."""
+    sampling_technique: TechniqueChoice | None = None
+    """Level 2: how the LLM makes its answers to them, unless `server_techniques` names the server."""
     elicitation_strategy: StrategyChoice | None = None
     """Level 2: who answers its elicitations, unless `server_strategies` names the server."""
     budget: RawBudget | None = None

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from gateway.config.raw_base import STRATEGY_NAMES
+from gateway.config.raw_techniques import TECHNIQUE_NAMES
 
 Schema = dict[str, Any]
 
@@ -59,8 +60,8 @@ def _anchor(path: str) -> str:
 
 def _mapping(root: Schema, field: Schema) -> tuple[Schema | None, str]:
     """Return the mapping a field holds, if it holds one, a list of them, or one by name."""
-    if any(_is_strategy(candidate) for candidate in _alternatives(field)):
-        return None, ""  # a list of cases may stand for any strategy: its tables are shown once
+    if any(_word(candidate) for candidate in _alternatives(field)):
+        return None, ""  # a list of cases, or options, may stand there too: their tables are shown once
     for candidate in _alternatives(field):
         if "$ref" in candidate:
             return root["$defs"][candidate["$ref"].rsplit("/", 1)[1]], ""
@@ -79,8 +80,9 @@ def _type(field: Schema, target: Schema | None, suffix: str) -> str:
 
 
 def _plain(schema: Schema) -> str:
-    if _is_strategy(schema):
-        return "strategy"
+    word = _word(schema)
+    if word is not None:
+        return word
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if "const" in schema:
@@ -95,8 +97,9 @@ def _plain(schema: Schema) -> str:
     return words + _bounds(schema)
 
 
-def _is_strategy(schema: Schema) -> bool:
-    return tuple(schema.get("enum", ())) == STRATEGY_NAMES
+def _word(schema: Schema) -> str | None:
+    """Return what the names of a schema are names of, where they may stand in many places."""
+    return {STRATEGY_NAMES: "strategy", TECHNIQUE_NAMES: "technique"}.get(tuple(schema.get("enum", ())))
 
 
 def _bounds(schema: Schema) -> str:

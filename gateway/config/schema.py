@@ -16,6 +16,7 @@ from gateway.capabilities.raw import RawCapabilityFile
 from gateway.config.raw import RawGateway
 from gateway.config.raw_conditions import RawCase
 from gateway.config.raw_servers import RawServersFile
+from gateway.config.raw_techniques import RawTechnique
 from gateway.config.reference import fill, tables
 
 SCHEMAS: dict[str, type[BaseModel]] = {
@@ -36,7 +37,7 @@ def generated(root: Path) -> dict[Path, str]:
     }
     reference = root / REFERENCE
     blocks = {name.split("/")[1].split(".")[0]: tables(schema(model)) for name, model in SCHEMAS.items()}
-    blocks["cases"] = tables(schema(RawCase))
+    blocks |= {"cases": tables(schema(RawCase)), "techniques": tables(schema(RawTechnique))}
     files[reference] = fill(reference.read_text(encoding="utf-8"), blocks)
     return files
 

@@ -16,6 +16,7 @@ from gateway.config.nearest import suggest
 from gateway.config.raw import RawExternalMcp
 from gateway.config.raw_base import Passing
 from gateway.config.raw_servers import TRANSPORTS, RawServer, RawServersFile, TransportWord
+from gateway.config.raw_techniques import technique
 from gateway.config.report import Report
 from gateway.config.resolved import NEVER_PASSED, Extensions, Isolation, ServerConfig
 from gateway.config.yaml_source import Document, Key
@@ -98,6 +99,7 @@ def _own(entry: Entry) -> OwnStrategies:
             "sampling": Layer(
                 str(Source(document.file, document.source(*sampling).path)),
                 choice(document, sampling, raw.sampling_strategy),
+                technique=technique(document, (*key, "sampling_technique"), raw.sampling_technique),
             ),
             "elicitation": Layer(
                 str(Source(document.file, document.source(*elicitation).path)),

@@ -18,7 +18,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _ROUNDS = 20
 _CASES = "[cases]"
-_NO_PLACES = frozenset({"[key]", "[strategy]", _CASES})
+_NO_PLACES = frozenset({"[key]", "[strategy]", "[technique]", "[options]", _CASES})
 """What the library puts into a place to say which of several shapes it tried."""
 _SECRET_PARTS = frozenset({"env", "headers", "sha256", "args", "keys"})
 _FIXES = {
@@ -88,7 +88,7 @@ def _unwrap(annotation: Any) -> Any:
         return _unwrap(get_args(annotation)[0])
     if origin in (Union, UnionType):
         shapes = [_unwrap(arg) for arg in get_args(annotation) if arg is not type(None)]
-        return next((shape for shape in shapes if get_origin(shape) is list), shapes[0])
+        return next((shape for shape in shapes if get_origin(shape) is list or _is_model(shape)), shapes[0])
     return annotation
 
 

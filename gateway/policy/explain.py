@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.policy.model import Facts, LevelName, Refusal, Route, Step, Strategy
+from gateway.policy.model import Facts, LevelName, Refusal, Route, Step, Strategy, Technique
 from gateway.policy.outcomes import legs
 
 _LEVELS: dict[LevelName, str] = {
@@ -30,6 +30,8 @@ def explain(facts: Facts, decision: Route | Refusal) -> list[str]:
         ("LLM leg", f"{decision.llm_timeout:g} s", places.get("llm_timeout", "")),
         ("attempts per provider", str(decision.max_attempts), places.get("max_attempts", "")),
     ]
+    if "llm" in order and decision.technique.name != "single_shot":
+        limits.append(("LLM's technique", _technique(decision.technique), places.get("technique", "")))
     if decision.strategy is Strategy.CLIENT_FIRST:
         fallback = str(decision.fallback_to_llm).lower()
         limits.append(("fall back to the LLM", fallback, places.get("fallback_to_llm", "")))
@@ -40,6 +42,14 @@ def explain(facts: Facts, decision: Route | Refusal) -> list[str]:
         f"  because: {decision.strategy.value}, level {_LEVELS[decision.level]}, {decision.path}",
         *_table(limits),
     ]
+
+
+def _technique(technique: Technique) -> str:
+    if technique.name == "consensus":
+        return f"consensus of {technique.samples} samples at temperature {technique.temperature:g}"
+    if technique.name == "iterative":
+        return f"iterative, at most {technique.rounds} rounds"
+    return technique.name
 
 
 def _cells(step: Step) -> tuple[str, str]:

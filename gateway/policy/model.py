@@ -112,6 +112,22 @@ Choice = Strategy | tuple[Case, ...]
 """A strategy, or entries of which the first that holds names one; the last holds always."""
 
 
+TechniqueName = Literal["single_shot", "chain_of_thought", "consensus", "iterative"]
+
+
+@dataclass(frozen=True, slots=True)
+class Technique:
+    """How the LLM makes an answer to a sampling request; see `gateway.answers.techniques`.
+
+    `samples` and `temperature` are for ``consensus``, `rounds` for ``iterative``.
+    """
+
+    name: TechniqueName = "single_shot"
+    samples: int = 3
+    temperature: float = 0.7
+    rounds: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Layer:
     """What one place in the configuration says about one kind; None means unset.
@@ -126,6 +142,7 @@ class Layer:
     client_timeout: Setting[float] | None = None
     llm_timeout: Setting[float] | None = None
     max_attempts: Setting[int] | None = None
+    technique: Setting[Technique] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +272,7 @@ class Route:
     trail: tuple[Step, ...]
     origins: tuple[tuple[str, str], ...] = ()
     both: Both = field(default_factory=Both)
+    technique: Technique = field(default_factory=Technique)
 
 
 @dataclass(frozen=True, slots=True)

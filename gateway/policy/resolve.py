@@ -31,6 +31,7 @@ from gateway.policy.model import (
     Source,
     Step,
     Strategy,
+    Technique,
 )
 from gateway.policy.outcomes import legs
 
@@ -159,6 +160,7 @@ def _route(facts: Facts, places: tuple[_Place, ...]) -> Route:
     fallback, fallback_path = _first(places, lambda layer: layer.fallback_to_llm, True)
     client, client_path = _first(places, lambda layer: layer.client_timeout, BUILT_IN_CLIENT_TIMEOUT[kind])
     llm, llm_path = _first(places, lambda layer: layer.llm_timeout, BUILT_IN_LLM_TIMEOUT)
+    technique, technique_path = _first(places, lambda layer: layer.technique, Technique())
     attempts, attempts_path = _first(places, lambda layer: layer.max_attempts, BUILT_IN_MAX_ATTEMPTS)
     return Route(
         kind=kind,
@@ -175,7 +177,9 @@ def _route(facts: Facts, places: tuple[_Place, ...]) -> Route:
             ("client_timeout", client_path),
             ("llm_timeout", llm_path),
             ("max_attempts", attempts_path),
+            ("technique", technique_path),
         ),
+        technique=technique,
     )
 
 

@@ -20,7 +20,7 @@ from gateway.calls.model import Call, Capability, Identity
 from gateway.config.resolved import ElicitationByLlm
 from gateway.llm.port import Attempt, Budget, Completion, Plan, Prompt, Usage
 from gateway.observability.decisions import DecisionLog
-from gateway.policy.model import Both, Kind, KindPolicy, Layer, Policy, Setting, Source, Strategy
+from gateway.policy.model import Both, Kind, KindPolicy, Layer, Policy, Setting, Source, Strategy, Technique
 
 Json = dict[str, Any]
 
@@ -140,6 +140,7 @@ def policy(
     client_timeout: float | None = None,
     unsolicited: bool = False,
     both: Both | None = None,
+    technique: Technique | None = None,
 ) -> Policy:
     """Every kind routed by one organization default; `timeout` bounds each leg."""
     patience = timeout if client_timeout is None else client_timeout
@@ -156,6 +157,7 @@ def policy(
                 client_timeout=Setting(patience, source),
                 llm_timeout=Setting(timeout, source),
                 max_attempts=Setting(2, source),
+                technique=None if technique is None else Setting(technique, source),
             ),
             smart_discovery=Layer(f"smart_discovery.default_{kind}_strategy"),
             smart_discovery_enabled=False,

@@ -18,6 +18,7 @@ from gateway.policy.model import (
     Setting,
     Source,
     Strategy,
+    Technique,
 )
 from gateway.policy.resolve import can_llm_answer, llm_kinds, resolve
 
@@ -114,7 +115,7 @@ def test_each_limit_comes_from_the_highest_level_that_sets_it():
             tools={"s__t": layer("tool", Strategy.CLIENT_FIRST)},
             external_default=layer("external", llm_timeout=9.0, max_attempts=5),
             organization=layer("org", client_timeout=40.0, llm_timeout=99.0, fallback_to_llm=False),
-            smart_discovery=layer("smart", client_timeout=2.0),
+            smart_discovery=layer("smart", client_timeout=2.0, technique=Technique("consensus", samples=5)),
         ),
         FACTS,
     )
@@ -126,7 +127,9 @@ def test_each_limit_comes_from_the_highest_level_that_sets_it():
         "client_timeout": f"{FILE}:7 org.client_timeout",
         "llm_timeout": f"{FILE}:7 external.llm_timeout",
         "max_attempts": f"{FILE}:7 external.max_attempts",
+        "technique": f"{FILE}:7 smart.technique",
     }
+    assert route.technique == Technique("consensus", samples=5)
 
 
 def test_external_routing_switched_off_leaves_level_two_out_with_its_limits():
