@@ -24,6 +24,7 @@ INVALID_ANSWER: Final = "E010"
 INVALID_REQUEST: Final = "E011"
 BUDGET_EXCEEDED: Final = "E012"
 TOO_DEEP: Final = "E013"
+LOW_CONFIDENCE: Final = "E014"
 UNKNOWN: Final = "E999"
 
 
@@ -129,6 +130,13 @@ _ENTRIES = (
         "answering a question led to a call that asked the next, more often than is allowed",
         False,
         "Answer without calling the tool that asks, or raise `limits.max_question_depth`",
+    ),
+    Entry(
+        LOW_CONFIDENCE,
+        "LOW_CONFIDENCE",
+        "the LLM filled the form in, but its answer is not to be believed as far as the policy asks",
+        False,
+        "Ask the user, give the facts in the call's arguments or the message, or lower `min_confidence`",
     ),
     Entry(
         UNKNOWN,

@@ -11,11 +11,13 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, NoReturn, cast
 
 from gateway import codes
 from gateway.answers.completions import answer_of, attempts_of, leg_ended_by, text_of
 from gateway.answers.consent import objection
+from gateway.answers.grounding import completed, confidence_in, sent
 from gateway.answers.model import Answer, InputRequest, LegEnded
 from gateway.answers.schema import Unverifiable, Violation, violation
 from gateway.config.resolved import ElicitationByLlm, SchemaComplexity
@@ -79,7 +81,7 @@ class FormFiller:
         """Return an accepted form, having let the model repair it `max_repairs` times.
 
         Raises:
-            LegEnded: failed, with every attempt.
+            LegEnded: failed, with every attempt, or below `route.min_confidence`.
             TimeoutError: no time is left for a repair.
         """
         clock = asyncio.get_running_loop().time
@@ -88,12 +90,15 @@ class FormFiller:
         messages = [_said("user", _question(request))]
         earlier: list[Completion] = []
         wrong = Violation("", "")
+        weighed = route.min_confidence > 0
         for _ in range(self._settings.max_repairs + 1):
-            prompt = Prompt(tuple(messages), self._max_tokens, system=_SYSTEM, schema=schema)
+            prompt = Prompt(
+                tuple(messages), self._max_tokens, system=_SYSTEM, schema=schema, logprobs=weighed
+            )
             completion = await _complete(llm, prompt, deadline - clock(), route, tuple(earlier))
             read = _read(text_of(completion), schema)
             if isinstance(read, dict):
-                return answer_of(completion, {"action": "accept", "content": read}, earlier=tuple(earlier))
+                return _believed(request, route, read, completion, tuple(earlier))
             wrong = read
             earlier.append(completion)
             repair = f"That does not satisfy the schema: {wrong.message}\nReply with the corrected JSON only."
@@ -104,6 +109,37 @@ class FormFiller:
             code=codes.INVALID_ANSWER,
             attempts=attempts_of(*earlier),
         )
+
+
+def _believed(
+    request: InputRequest,
+    route: Route,
+    content: Json,
+    completion: Completion,
+    earlier: tuple[Completion, ...],
+) -> Answer:
+    """Return the form with how far it is to be believed, if that is far enough."""
+    sent_arguments: object = request.call.params.get("arguments") if request.call is not None else None
+    arguments = cast("Json", sent_arguments) if isinstance(sent_arguments, dict) else {}
+    found = confidence_in(
+        content,
+        request.params["requestedSchema"],
+        sent(str(request.params.get("message", "")), arguments),
+        arguments=arguments,
+        logprob=completion.logprob,
+        repairs=len(earlier),
+    )
+    if found.score < route.min_confidence:
+        floor = dict(route.origins).get("min_confidence", "")
+        raise LegEnded(
+            Outcome.FAILED,
+            f"the LLM's answer is believed to {found.score:.2f}, and {route.min_confidence:g} is needed",
+            code=codes.LOW_CONFIDENCE,
+            attempts=attempts_of(*earlier, completion),
+            detail=f"{floor}: {found.shown()['signals']}",
+        )
+    answer = answer_of(completion, {"action": "accept", "content": content}, earlier=earlier)
+    return replace(answer, confidence=found.shown())
 
 
 def complexity(schema: Mapping[str, Any]) -> SchemaComplexity:
@@ -191,6 +227,7 @@ def _read(text: str, schema: Json) -> Json | Violation:
     asked: object = schema.get("properties")
     if isinstance(asked, Mapping) and "additionalProperties" not in schema:
         content = {key: item for key, item in content.items() if key in asked}
+    content = completed(content, schema)
     try:
         wrong = violation(schema, content, formats=True)
     except Unverifiable as reason:

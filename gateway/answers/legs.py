@@ -144,6 +144,7 @@ def answered_leg(answer: Answer, seconds: float) -> Leg:
         output_tokens=answer.output_tokens,
         attempts=answer.attempts,
         technique=answer.technique,
+        confidence=answer.confidence,
         cost_usd=answer.cost_usd,
         cache=answer.cache,
         model_selection=answer.selection,

@@ -49,7 +49,8 @@ class Answer:
 
     `logprob` is the mean natural logarithm of its tokens' probabilities, where the party tells
     them; `consensus` is how far other samples of the same model agree with it, from 0 to 1, and
-    `technique` how it came about where that was not at once. `combined` says, in the metadata's
+    `technique` how it came about where that was not at once; `confidence` is that in a form which the
+    LLM has filled in. `combined` says, in the metadata's
     words, how it was made of two. `cost_usd` is None where it is not known; `selection` explains how
     the model was chosen; `warnings` are of soft budgets.
     """
@@ -64,6 +65,7 @@ class Answer:
     logprob: float | None = None
     consensus: float | None = None
     technique: Json | None = None
+    confidence: Json | None = None
     combined: Json | None = None
     cost_usd: float | None = None
     cache: CacheUse | None = None
@@ -142,6 +144,7 @@ class Leg:
     attempts: tuple[Json, ...] = ()
     detail: str = ""
     technique: Json | None = None
+    confidence: Json | None = None
     cost_usd: float | None = None
     cache: CacheUse | None = None
     model_selection: Json | None = None

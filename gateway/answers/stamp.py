@@ -93,6 +93,7 @@ def _leg(leg: Leg) -> Json:
         "attempts": [_attempt(attempt) for attempt in leg.attempts] or None,
         "cache": leg.cache,
         "technique": leg.technique,
+        "confidence": leg.confidence,
     }
     return {**shown, **{name: value for name, value in optional.items() if value is not None}}
 

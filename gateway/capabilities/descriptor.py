@@ -29,4 +29,5 @@ class ToolEntry:
     timeout: Setting[float] | None = None
     strategies: Mapping[Kind, Setting[Choice]] = field(default_factory=dict[Kind, Setting[Choice]])
     technique: Setting[Technique] | None = None
+    min_confidence: Setting[float] | None = None
     budget: BudgetRule | None = None

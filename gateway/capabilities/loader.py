@@ -87,6 +87,9 @@ def _entry(
         timeout=setting(document, (*key, "timeout_seconds"), tool.timeout_seconds),
         strategies=strategies,
         technique=technique(document, (*key, "sampling_technique"), tool.sampling_technique),
+        min_confidence=setting(
+            document, (*key, "elicitation_min_confidence"), tool.elicitation_min_confidence
+        ),
         budget=budget_rule(document, (*key, "budget"), tool.budget, report),
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from gateway.config.raw_base import Name, Raw, Seconds
+from gateway.config.raw_base import Name, Raw, Seconds, Share
 from gateway.config.raw_conditions import StrategyChoice
 from gateway.config.raw_llm import RawBudget
 from gateway.config.raw_techniques import TechniqueChoice
@@ -33,6 +33,8 @@ class RawTool(Raw):
     """Level 1: how the LLM makes its answers to them."""
     elicitation_strategy: StrategyChoice | None = None
     """Level 1: who answers the elicitations of this tool's calls."""
+    elicitation_min_confidence: Share | None = None
+    """Level 1: how far a form that the LLM fills in must be believed, from 0 to 1."""
     budget: RawBudget | None = None
     """Level 1: what may be spent on the LLM for the questions of this tool's calls."""
 

@@ -11,6 +11,7 @@ from gateway.config.conditions import choice
 from gateway.config.nearest import suggest
 from gateway.config.raw import (
     RawElicitation,
+    RawElicitationRouting,
     RawGateway,
     RawKindRouting,
     RawSampling,
@@ -93,10 +94,12 @@ class _Builder:
         )
 
     def tool(self, kind: Kind, entry: ToolEntry) -> Layer:
-        said, how = entry.strategies.get(kind), entry.technique if kind == "sampling" else None
+        said = entry.strategies.get(kind)
         where = said.source if said is not None else entry.source
         path = str(where) if said is not None else f"{where}.{kind}_strategy"
-        return Layer(path, said, technique=how)
+        if kind == "sampling":
+            return Layer(path, said, technique=entry.technique)
+        return Layer(path, said, min_confidence=entry.min_confidence)
 
     def owners(self, entry: ToolEntry) -> tuple[str, ...]:
         """Return the servers that can have a tool of this name, going by their prefixes."""
@@ -118,6 +121,7 @@ class _Builder:
                 (kind, "default_sampling_technique"),
                 block.default_sampling_technique if isinstance(block, RawSampling) else None,
             ),
+            min_confidence=self.floor((kind,), block),
         )
 
     def smart_discovery(self, kind: Kind) -> Layer:
@@ -153,6 +157,7 @@ class _Builder:
                 (*at, "default_technique"),
                 routing.default_technique if isinstance(routing, RawSamplingRouting) else None,
             ),
+            min_confidence=self.floor(at, routing),
         )
 
     def overrides(self, kind: Kind, routing: RawKindRouting) -> dict[str, Layer]:
@@ -186,6 +191,11 @@ class _Builder:
         weights = Weights(**block.hybrid.weights.model_dump())
         return Both(block.parallel_head_start_ms / 1000, combine, block.hybrid.judge, weights)
 
+    def floor(self, at: Key, said: object) -> Setting[float] | None:
+        """Return the confidence that a level asks of the LLM's forms."""
+        asks = isinstance(said, RawElicitation | RawElicitationRouting)
+        return setting(self.document, (*at, "min_confidence"), said.min_confidence if asks else None)
+
     def attempts(self, key: Key, retries: int | None) -> Setting[int] | None:
         """Count the first attempt in: policy bounds attempts, the file names retries."""
         return setting(self.document, key, None if retries is None else retries + 1)
@@ -197,4 +207,5 @@ class _Builder:
 
 def _speaks(entry: ToolEntry, kind: Kind) -> bool:
     """Whether a tool's entry says anything of a kind."""
-    return kind in entry.strategies or (kind == "sampling" and entry.technique is not None)
+    own = entry.technique if kind == "sampling" else entry.min_confidence
+    return kind in entry.strategies or own is not None

@@ -112,7 +112,9 @@ class _Loading:
             api_keys=keys,
             sampling_llm=sampling_llm,
             elicitation_llm=elicitation_llm,
-            elicitation_by_llm=ElicitationByLlm(raw.elicitation.max_schema_complexity),
+            elicitation_by_llm=ElicitationByLlm(
+                raw.elicitation.max_schema_complexity, raw.elicitation.max_repairs
+            ),
             sampling_cache=CacheRules(**raw.sampling.cache.model_dump()),
             costs=costs,
             limits=Limits(**raw.limits.model_dump()),

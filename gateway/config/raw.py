@@ -17,6 +17,7 @@ from gateway.config.raw_base import (
     Raw,
     Retries,
     Seconds,
+    Share,
     Unsolicited,
     Weight,
 )
@@ -223,6 +224,12 @@ class RawSampling(_RawKind):
 class RawElicitation(_RawKind):
     """Level 3, the organization's default for elicitation."""
 
+    min_confidence: Share | None = None
+    """Level 3: how far a form that the LLM fills in must be believed, from 0 to 1; below it the LLM leg has
+    failed. Default: 0."""
+    max_repairs: Retries = _BY_LLM.max_repairs
+    """How often the LLM is shown what is wrong with its form and asked for it again."""
+
     default_elicitation_strategy: StrategyChoice | None = None
     """Level 3: who answers elicitations."""
     default_timeout_seconds: Seconds | None = None
@@ -277,6 +284,13 @@ class RawSamplingRouting(RawKindRouting):
     """Level 2: the same by server; stronger than the server's own `sampling_technique`."""
 
 
+class RawElicitationRouting(RawKindRouting):
+    """Level 2 for elicitation."""
+
+    min_confidence: Share | None = None
+    """Level 2: how far a form that the LLM fills in must be believed."""
+
+
 class RawExternalRouting(Raw):
     """Level 2, external servers."""
 
@@ -284,7 +298,7 @@ class RawExternalRouting(Raw):
     """`false` leaves level 2 out."""
     sampling: RawSamplingRouting = Field(default_factory=RawSamplingRouting)
     """Sampling requests of external servers."""
-    elicitation: RawKindRouting = Field(default_factory=RawKindRouting)
+    elicitation: RawElicitationRouting = Field(default_factory=RawElicitationRouting)
     """Elicitations of external servers."""
 
 

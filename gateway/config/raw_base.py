@@ -40,6 +40,7 @@ Count = Annotated[int, Field(ge=1)]
 Retries = Annotated[int, Field(ge=0, le=20)]
 Temperature = Annotated[float, Field(ge=0, le=2)]
 Weight = Annotated[float, Field(ge=0, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Unsolicited = Literal["refuse", "own_llm"]
 Passing = Literal["allow", "deny"]
 

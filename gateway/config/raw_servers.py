@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from gateway.config.raw_base import Count, Name, Passing, Raw, Seconds, Text
+from gateway.config.raw_base import Count, Name, Passing, Raw, Seconds, Share, Text
 from gateway.config.raw_conditions import StrategyChoice
 from gateway.config.raw_llm import RawBudget
 from gateway.config.raw_techniques import TechniqueChoice
@@ -78,6 +78,8 @@ class RawServer(Raw):
     """Level 2: how the LLM makes its answers to them, unless `server_techniques` names the server."""
     elicitation_strategy: StrategyChoice | None = None
     """Level 2: who answers its elicitations, unless `server_strategies` names the server."""
+    elicitation_min_confidence: Share | None = None
+    """Level 2: how far a form that the LLM fills in must be believed, from 0 to 1."""
     budget: RawBudget | None = None
     """Level 2: what may be spent on the LLM for its questions."""
 

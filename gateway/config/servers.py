@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.budgets import budget_rule
 from gateway.config.conditions import choice
-from gateway.config.levels import OwnStrategies
+from gateway.config.levels import OwnStrategies, setting
 from gateway.config.nearest import suggest
 from gateway.config.raw import RawExternalMcp
 from gateway.config.raw_base import Passing
@@ -104,6 +104,9 @@ def _own(entry: Entry) -> OwnStrategies:
             "elicitation": Layer(
                 str(Source(document.file, document.source(*elicitation).path)),
                 choice(document, elicitation, raw.elicitation_strategy),
+                min_confidence=setting(
+                    document, (*key, "elicitation_min_confidence"), raw.elicitation_min_confidence
+                ),
             ),
         },
     )

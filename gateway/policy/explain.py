@@ -32,6 +32,9 @@ def explain(facts: Facts, decision: Route | Refusal) -> list[str]:
     ]
     if "llm" in order and decision.technique.name != "single_shot":
         limits.append(("LLM's technique", _technique(decision.technique), places.get("technique", "")))
+    if "llm" in order and decision.min_confidence > 0:
+        floor = f"{decision.min_confidence:g}"
+        limits.append(("confidence of an LLM's form", floor, places.get("min_confidence", "")))
     if decision.strategy is Strategy.CLIENT_FIRST:
         fallback = str(decision.fallback_to_llm).lower()
         limits.append(("fall back to the LLM", fallback, places.get("fallback_to_llm", "")))

@@ -143,6 +143,7 @@ class Layer:
     llm_timeout: Setting[float] | None = None
     max_attempts: Setting[int] | None = None
     technique: Setting[Technique] | None = None
+    min_confidence: Setting[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,6 +274,7 @@ class Route:
     origins: tuple[tuple[str, str], ...] = ()
     both: Both = field(default_factory=Both)
     technique: Technique = field(default_factory=Technique)
+    min_confidence: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

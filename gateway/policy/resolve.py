@@ -161,6 +161,7 @@ def _route(facts: Facts, places: tuple[_Place, ...]) -> Route:
     client, client_path = _first(places, lambda layer: layer.client_timeout, BUILT_IN_CLIENT_TIMEOUT[kind])
     llm, llm_path = _first(places, lambda layer: layer.llm_timeout, BUILT_IN_LLM_TIMEOUT)
     technique, technique_path = _first(places, lambda layer: layer.technique, Technique())
+    floor, floor_path = _first(places, lambda layer: layer.min_confidence, 0.0)
     attempts, attempts_path = _first(places, lambda layer: layer.max_attempts, BUILT_IN_MAX_ATTEMPTS)
     return Route(
         kind=kind,
@@ -178,7 +179,9 @@ def _route(facts: Facts, places: tuple[_Place, ...]) -> Route:
             ("llm_timeout", llm_path),
             ("max_attempts", attempts_path),
             ("technique", technique_path),
+            ("min_confidence", floor_path),
         ),
+        min_confidence=floor,
         technique=technique,
     )
 

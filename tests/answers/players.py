@@ -141,6 +141,7 @@ def policy(
     unsolicited: bool = False,
     both: Both | None = None,
     technique: Technique | None = None,
+    min_confidence: float | None = None,
 ) -> Policy:
     """Every kind routed by one organization default; `timeout` bounds each leg."""
     patience = timeout if client_timeout is None else client_timeout
@@ -158,6 +159,7 @@ def policy(
                 llm_timeout=Setting(timeout, source),
                 max_attempts=Setting(2, source),
                 technique=None if technique is None else Setting(technique, source),
+                min_confidence=None if min_confidence is None else Setting(min_confidence, source),
             ),
             smart_discovery=Layer(f"smart_discovery.default_{kind}_strategy"),
             smart_discovery_enabled=False,

@@ -114,7 +114,9 @@ def test_each_limit_comes_from_the_highest_level_that_sets_it():
         policy(
             tools={"s__t": layer("tool", Strategy.CLIENT_FIRST)},
             external_default=layer("external", llm_timeout=9.0, max_attempts=5),
-            organization=layer("org", client_timeout=40.0, llm_timeout=99.0, fallback_to_llm=False),
+            organization=layer(
+                "org", client_timeout=40.0, llm_timeout=99.0, fallback_to_llm=False, min_confidence=0.5
+            ),
             smart_discovery=layer("smart", client_timeout=2.0, technique=Technique("consensus", samples=5)),
         ),
         FACTS,
@@ -128,8 +130,10 @@ def test_each_limit_comes_from_the_highest_level_that_sets_it():
         "llm_timeout": f"{FILE}:7 external.llm_timeout",
         "max_attempts": f"{FILE}:7 external.max_attempts",
         "technique": f"{FILE}:7 smart.technique",
+        "min_confidence": f"{FILE}:7 org.min_confidence",
     }
     assert route.technique == Technique("consensus", samples=5)
+    assert route.min_confidence == 0.5
 
 
 def test_external_routing_switched_off_leaves_level_two_out_with_its_limits():
