@@ -54,6 +54,7 @@ async def _examine(gateway: Gateway) -> bool:
     from rich.console import Console
 
     from gateway.cli.meaning import PARKED
+    from gateway.cli.running import circuits
 
     console = Console(highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -61,7 +62,8 @@ async def _examine(gateway: Gateway) -> bool:
     async with gateway.running():
         with console.status("connecting servers and asking providers…"):
             probes, _ = await asyncio.gather(_probes(gateway), gateway.fleet.settled(_LIMIT))
-        notes = await _notes(gateway)
+        http = gateway.config.http
+        notes = [*await _notes(gateway), *await circuits(f"http://{http.host}:{http.port}")]
         servers = gateway.servers()
     for table in (_servers(servers), _providers(probes), _clients(gateway, servers)):
         console.print(table)

@@ -6,7 +6,6 @@ compares what was logged with the other.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from ruamel.yaml import YAML
 from structlog.testing import capture_logs
 
 from tests.llm.dialects import anthropic_said, openai_said
-from tests.support.llm_gateway import Asking, asking_of
+from tests.support.llm_gateway import asking_of, pass_time
 from tests.support.scripted_http import answer, scripted_http
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "providers.md"
@@ -43,12 +42,6 @@ def line(entry: dict[str, Any]) -> str:
     return re.sub(r"; \S*gateway.yaml:\d+ ", "; ", entry["text"])
 
 
-async def probe_is_due(asked: Asking) -> None:
-    async with asyncio.timeout(10):
-        while (await asked.api("/api/llm"))["sampling"][0]["circuit"]["retry_in"]:
-            pass
-
-
 async def test_breaker_budget_and_cache_tell_their_story_in_the_log(tmp_path: Path) -> None:
     config, story = told()
     script = [answer(openai_said("ours")), BROKEN, BROKEN, answer(openai_said("ours again"))]
@@ -59,7 +52,6 @@ async def test_breaker_budget_and_cache_tell_their_story_in_the_log(tmp_path: Pa
         openai, anthropic = config["sampling"]["llm_configs"]
         openai |= {"base_url": f"{first.url}/v1", "api_key_env": "TEST_LLM_KEY"}
         anthropic |= {"base_url": second.url, "api_key_env": "TEST_LLM_KEY"}
-        openai["circuit_breaker"]["recovery_timeout"] = 0.3
         said: list[str] = []
         async with asking_of(tmp_path, config) as asked:
             with capture_logs() as logs:
@@ -67,7 +59,7 @@ async def test_breaker_budget_and_cache_tell_their_story_in_the_log(tmp_path: Pa
                     said.append(await asked.text("What is a lane?", temperature=0))
                 for question in ("Who?", "Where?", "When?"):
                     said.append(await asked.text(question))
-                await probe_is_due(asked)
+                pass_time(asked.gateway, 61)
                 for question in ("Why?", "How?"):
                     said.append(await asked.text(question))
     assert said == ["ours"] * 2 + ["the other's"] * 3 + ["ours again", "the client speaking"]

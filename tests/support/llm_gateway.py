@@ -52,6 +52,14 @@ class Asking:
         return (await self.api("/api/decisions"))["decisions"][0]["legs"][-1]
 
 
+def pass_time(gateway: Running, seconds: float) -> None:
+    """Let time pass for the circuits of every provider."""
+    breakers = {link.service.breaker for chain in gateway.gateway.chains() for link in chain.links}
+    for breaker in breakers:
+        now = breaker._clock
+        breaker._clock = lambda now=now: now() + seconds
+
+
 @asynccontextmanager
 async def asking_of(
     folder: Path,
