@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.llm.dialects import DIALECTS, IMAGE, Dialect, anthropic_said, openai_said, user
-from tests.support.gateway import Running, running_gateway
-from tests.support.parties import Person
-from tests.support.raw.peers import raw_server
+from tests.support.llm_gateway import Asking, asking_of
 from tests.support.scripted_http import ScriptedHttp, Step, answer, reset, scripted_http, silence, truncated
 
 Json = dict[str, Any]
@@ -22,49 +20,28 @@ BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
 
 
 @dataclass
-class Asking:
+class AskingService(Asking):
     """A gateway whose LLM is one scripted service, and a server that asks it."""
 
-    service: ScriptedHttp
-    gateway: Running
-    person: Person
-    client: Any
-
-    async def sampling(self, *messages: Json, **params: Any) -> Json:
-        """Have the server ask; returns the response it got, as it was on the wire."""
-        request = {
-            "method": "sampling/createMessage",
-            "params": {"messages": list(messages), "maxTokens": 64, **params},
-        }
-        result = await self.client.call_tool("raw__ask", {"requests": {"q": request}})
-        return result.structured_content["answers"]["q"]
+    service: ScriptedHttp = field(kw_only=True)
 
 
 @asynccontextmanager
 async def asking(
     folder: Path, provider: Json, *script: Step, strategy: str = "magictunnel_handled", retries: int = 0
-) -> AsyncIterator[Asking]:
-    async with AsyncExitStack() as stack:
-        service = await stack.enter_async_context(scripted_http(*script))
-        server = await stack.enter_async_context(raw_server("stdio-handshake"))
+) -> AsyncIterator[AskingService]:
+    async with scripted_http(*script) as service:
         llm = {
             key: value.replace("URL", service.url) if isinstance(value, str) else value
             for key, value in provider.items()
         }
-        config = {
-            "sampling": {
-                "llm_config": llm,
-                "default_sampling_strategy": strategy,
-                "max_retry_attempts": retries,
-            },
-            "external_mcp": {
-                "servers": [{"name": "raw", "command": server.command, "args": list(server.args)}]
-            },
+        sampling = {
+            "llm_config": llm,
+            "default_sampling_strategy": strategy,
+            "max_retry_attempts": retries,
         }
-        gateway = await stack.enter_async_context(running_gateway(folder, config, {"PROVIDER_KEY": KEY}))
-        person = Person()
-        client = await stack.enter_async_context(person.client(gateway.url))
-        yield Asking(service, gateway, person, client)
+        async with asking_of(folder, {"sampling": sampling}, {"PROVIDER_KEY": KEY}) as asked:
+            yield AskingService(**vars(asked), service=service)
 
 
 def provider(name: str, **settings: Any) -> Json:
