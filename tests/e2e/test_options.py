@@ -1,0 +1,117 @@
+"""Every option of who answers: changing its value changes what a client, a server or a service sees.
+
+The options are those that the configuration's own models have. One without a row fails, so that a new
+option comes with its proof.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import certifi
+import pytest
+import pytest_asyncio
+from pydantic import BaseModel
+
+from gateway.capabilities.raw import RawTool
+from gateway.config import raw, raw_llm
+from gateway.config.raw_servers import RawServer
+from tests.support.options import conditions, llms, routing, techniques
+from tests.support.options.stand import Row, all_played, played
+from tests.support.raw.peers import SCRIPT, raw_server
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ROOTS: tuple[type[BaseModel], ...] = (
+    raw.RawSampling,
+    raw.RawElicitation,
+    raw.RawSmartDiscovery,
+    raw.RawExternalRouting,
+    raw_llm.RawModel,
+    raw_llm.RawCosts,
+)
+PARTS: dict[type[BaseModel], set[str]] = {
+    RawTool: {"sampling_strategy", "elicitation_strategy", "sampling_technique", "budget"},
+    RawServer: {"sampling_strategy", "elicitation_strategy", "sampling_technique", "budget"},
+    raw.RawLimits: {"max_question_depth", "max_tokens_per_question"},
+}
+"""Of models that are about more than who answers, the fields that are about it."""
+ABOUT_WHO_ANSWERS = ("strategy", "technique", "budget")
+"""Words in the names of such fields, so that a new one is missed here."""
+ROWS: list[Row] = [*routing.ROWS, *llms.ROWS, *techniques.ROWS, *conditions.ROWS]
+
+
+def shapes(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models inside a field's type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inside in get_args(annotation):
+        yield from shapes(inside)
+
+
+def options() -> set[str]:
+    """Every option by model and field, but for mappings that stand in one place only."""
+    owners: dict[type[BaseModel], set[str]] = {}
+    fields: dict[type[BaseModel], set[str]] = {model: set(model.model_fields) for model in ROOTS} | PARTS
+    queue = list(fields)
+    for model in queue:
+        for name in fields[model]:
+            for inside in shapes(model.model_fields[name].annotation):
+                owners.setdefault(inside, set()).add(f"{model.__name__}.{name}")
+                if inside not in fields:
+                    fields[inside] = set(inside.model_fields)
+                    queue.append(inside)
+    single = {next(iter(places)) for places in owners.values() if len(places) == 1}
+    return {f"{model.__name__}.{name}" for model, names in fields.items() for name in names} - single
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing here is encrypted, and reading all certificate authorities takes most of a gateway's start."""
+    first, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
+    file = tmp_path_factory.mktemp("authority") / "one.pem"
+    file.write_text(first + end)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(file))
+        yield
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server() -> AsyncGenerator[str]:
+    """The address of a server that asks."""
+    async with raw_server("http-handshake", script=SCRIPT.with_name("many.py")) as config:
+        yield config.url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seen(server: str, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
+    """What each row gives with either value."""
+    return await all_played(ROWS, server, tmp_path_factory.mktemp("options"))
+
+
+async def test_every_option_has_a_row_and_every_row_an_option() -> None:
+    shown = {row.option for row in ROWS} | {condition.option for condition in conditions.CONDITIONS}
+    assert sorted(shown) == sorted(options())
+
+
+async def test_no_field_about_who_answers_is_left_out_of_the_parts() -> None:
+    for model in (RawTool, RawServer):
+        about = {name for name in model.model_fields if any(word in name for word in ABOUT_WHO_ANSWERS)}
+        assert about == PARTS[model]
+
+
+@pytest.mark.parametrize("number", range(len(ROWS)), ids=[row.option for row in ROWS])
+async def test_another_value_shows(number: int, seen: list[tuple[Any, ...]]) -> None:
+    for value in seen[number]:
+        if isinstance(value, BaseException):
+            raise value
+    assert seen[number] == ROWS[number].seen
+    assert seen[number][0] != seen[number][1]
+
+
+async def test_another_value_of_a_condition_shows(server: str, tmp_path: Path) -> None:
+    row = conditions.ALL
+    seen = await played(row, row.values[0], server, tmp_path / "house")
+    assert seen == {condition.option: ("client", "llm") for condition in conditions.CONDITIONS}
