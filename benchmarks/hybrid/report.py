@@ -18,11 +18,17 @@ def accuracies(best: Sequence[Outcome], merge: Sequence[Outcome]) -> Iterator[st
     """
     heads = ("questions", "client", "LLM", "best", "merge", "oracle", "closed")
     yield " " * 12 + "".join(f"{head:>{_WIDTH + 1}}" for head in heads)
-    for part in (*PARTS, "all"):
-        chosen = [outcome for outcome in best if part in ("all", outcome.question.part)]
-        composed = [outcome for outcome in merge if part in ("all", outcome.question.part)]
+    for part in (*PARTS, "unseen", "all"):
+        chosen = [outcome for outcome in best if _belongs(outcome, part)]
+        composed = [outcome for outcome in merge if _belongs(outcome, part)]
         if chosen:
             yield _row(part, chosen, composed)
+
+
+def _belongs(outcome: Outcome, part: str) -> bool:
+    """Whether a question counts for a row; ``unseen`` is all that no weight was chosen on."""
+    own = outcome.question.part
+    return part in ("all", own) or (part == "unseen" and own != "tuning")
 
 
 def _row(part: str, best: Sequence[Outcome], merge: Sequence[Outcome]) -> str:
