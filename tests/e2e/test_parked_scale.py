@@ -69,7 +69,7 @@ class Gateway:
         return left and self.process.num_fds() <= files
 
 
-@pytest.mark.interop
+@pytest.mark.alone
 @pytest.mark.timeout(400)
 async def test_a_thousand_calls_are_parked_each_gets_its_answer_and_nothing_stays(tmp_path, capsys) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
