@@ -208,6 +208,7 @@ class Broker:
         if isinstance(route, Refusal):
             decision.outcome = "refused"
             raise QuestionRefused(route.reason, codes.told(codes.INVALID_CONFIG))
+        route = deferred.as_before(route, request)
         decision.strategy, decision.level, decision.path = route.strategy.value, route.level, route.path
         return route
 

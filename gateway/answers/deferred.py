@@ -16,7 +16,7 @@ from typing import Any
 from gateway.answers.combine import of_note
 from gateway.answers.model import Answer, Decision, DecisionOutcome, InputRequest, Leg, LegEnded
 from gateway.policy import outcomes
-from gateway.policy.model import Outcome
+from gateway.policy.model import Outcome, Route, Strategy
 
 Json = dict[str, Any]
 
@@ -33,6 +33,17 @@ def question_of(request: InputRequest) -> str:
     """Return a digest of what is asked: a server may ask something else under the same key."""
     asked = json.dumps([request.method, request.params], sort_keys=True)
     return hashlib.sha256(asked.encode()).hexdigest()
+
+
+def as_before(route: Route, request: InputRequest) -> Route:
+    """Return the route by which the same question was put to the client, if it was.
+
+    What conditions look at may have changed since. Once asked, the client decides all the same.
+    """
+    note = request.note
+    if not note or note["question"] != question_of(request):
+        return route
+    return replace(route, strategy=Strategy(note["strategy"]), level=note["level"], path=note["path"])
 
 
 def said_before(note: Mapping[str, Any]) -> Answer | None:

@@ -11,9 +11,9 @@ import pytest
 from gateway.answers.broker import Broker
 from gateway.answers.facts import Surroundings, facts_of
 from gateway.answers.legs import Parties
-from gateway.answers.model import InputRequest
+from gateway.answers.model import Deferred, InputRequest
 from gateway.policy.model import Case, Condition, Policy, Setting, Source, Spent, Strategy, Window
-from tests.answers.players import FakeCaller, ScriptedLlm, policy, scene
+from tests.answers.players import PARAMS, FakeCaller, ScriptedLlm, policy, scene
 
 HERE = Source("gateway.yaml", "here", 1)
 SAID = {"role": "assistant", "content": {"type": "text", "text": "by the client"}, "model": "m"}
@@ -78,6 +78,20 @@ async def test_a_question_does_not_count_itself_among_those_in_flight():
     caller.gate.set()
     await first
     assert stage.decisions[1].source == "client"
+
+
+async def test_a_question_that_was_put_to_the_client_stays_there_though_another_case_holds_by_now():
+    hours = iter((12, 23, 23))
+    around = Surroundings(now=lambda: datetime(2026, 11, 20, next(hours), tzinfo=UTC))
+    stage = broker(NIGHT, around)
+    stage.caller.defers = True
+    first = await stage.ask("sampling", deferrable=True)
+    assert isinstance(first, Deferred)
+    again = await stage.ask("sampling", deferrable=True, asked=1, note=first.note)
+    assert isinstance(again, Deferred)
+    assert [decision["strategy"] for decision in stage.log.recent(2)] == ["client_forwarded"] * 2
+    other = {**PARAMS["sampling"], "maxTokens": 7}
+    assert not isinstance(await stage.ask("sampling", other, deferrable=True, note=first.note), Deferred)
 
 
 def test_text_is_counted_wherever_it_stands_and_nothing_else_is():
