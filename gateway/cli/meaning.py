@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, get_args
 
 from gateway.calls.model import Capability, Identity, Nobody, Profile
 from gateway.llm.registry import calls_tools
-from gateway.policy.model import KINDS, Facts, Kind, Refusal
+from gateway.policy.model import KINDS, Facts, Kind, Refusal, Strategy
 from gateway.policy.outcomes import LegName, legs
-from gateway.policy.resolve import resolve
+from gateway.policy.resolve import chosen, resolve
 from gateway.upstream.profiles import Profiles
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ def need(config: GatewayConfig, server: str, capability: Capability, era: Era | 
     off = resolve(config.policy, Facts(kind, server))
     if isinstance(off, Refusal):
         return f"off: {off.reason}"
+    if not isinstance(chosen(config.policy, Facts(kind, server)), Strategy):
+        return f"depends on the circumstances: see `backchannel explain`{asked_at_once}"
     order = answerers(config, Facts(kind, server))
     if capability == "elicitation.url":
         order = ("client",) if "client" in order else ()
