@@ -10,7 +10,7 @@ from gateway.config.report import Report
 from gateway.config.resolved import ApiKey, Http, LlmConfig, ServerConfig
 from gateway.config.yaml_source import Document
 from gateway.errors import Problem
-from gateway.policy.model import KINDS, Facts, Kind, KindPolicy, Policy, Route, Setting, Strategy
+from gateway.policy.model import KINDS, Facts, Kind, KindPolicy, Layer, Policy, Route, Setting, Strategy
 from gateway.policy.outcomes import legs
 from gateway.policy.resolve import possible
 
@@ -44,6 +44,7 @@ def check_effects(
     for kind in KINDS:
         routes = list(_routes(policy, kind, names))
         _check_fallback(policy, kind, routes, report)
+        _check_llm_settings(policy.of(kind), kind, routes, report)
         if not llms[kind].providers:
             _check_llm(policy.of(kind), kind, routes, report)
     _check_hybrid(raw, document, policy.elicitation, report)
@@ -97,10 +98,25 @@ def _check_llm(kind_policy: KindPolicy, kind: Kind, routes: list[Route], report:
             report.warning_at(setting.source, message, f"add {kind}.llm_config, or use client_forwarded")
 
 
+def _check_llm_settings(kind_policy: KindPolicy, kind: Kind, routes: list[Route], report: Report) -> None:
+    """Warn of what is said about the LLM's answers where nothing asks it."""
+    if any("llm" in legs(route.strategy, fallback_to_llm=route.fallback_to_llm) for route in routes):
+        return
+    for layer in _layers(kind_policy):
+        for said in (layer.technique, layer.min_confidence):
+            if said is not None:
+                message = f"has no effect: no strategy asks the LLM for {kind}"
+                report.warning_at(said.source, message, "remove it, or use a strategy that asks the LLM")
+
+
+def _layers(policy: KindPolicy) -> Iterator[Layer]:
+    for mapping in (policy.tools, policy.server_overrides, policy.servers):
+        yield from mapping.values()
+    yield from (policy.external_default, policy.organization, policy.smart_discovery)
+
+
 def _strategies(policy: KindPolicy) -> Iterator[Setting[Strategy]]:
-    mappings = (policy.tools, policy.server_overrides, policy.servers)
-    single = (policy.external_default, policy.organization, policy.smart_discovery)
-    for layer in (*(layer for mapping in mappings for layer in mapping.values()), *single):
+    for layer in _layers(policy):
         named = layer.strategy
         if named is None:
             continue

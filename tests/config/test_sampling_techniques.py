@@ -107,6 +107,42 @@ def test_what_is_no_technique_is_refused_with_its_place(folder, name) -> None:
     assert fix in problem.fix
 
 
+@pytest.mark.parametrize(
+    ("setting", "kind"),
+    [
+        (
+            "sampling: {default_sampling_strategy: client_forwarded, default_sampling_technique: consensus}",
+            "sampling",
+        ),
+        ("elicitation: {min_confidence: 0.5}", "elicitation"),
+    ],
+)
+def test_what_is_said_of_an_llm_that_nothing_asks_is_warned_of(folder, setting, kind) -> None:
+    warnings = folder.load(f"{setting}\n").warnings
+    assert any(f"has no effect: no strategy asks the LLM for {kind}" in warning for warning in warnings)
+
+
+FLOORS = {
+    "tool": "capabilities",
+    "server": SERVERS % ", elicitation_min_confidence: 0.7",
+    "level 2's default": SERVERS % "" + "  external_routing: {elicitation: {min_confidence: 0.7}}\n",
+    "organization": SERVERS % "" + "elicitation: {min_confidence: 0.7}\n",
+}
+
+
+@pytest.mark.parametrize("level", FLOORS)
+def test_a_floor_for_forms_may_stand_at_every_level(folder, level) -> None:
+    if level == "tool":
+        tool = "tools:\n  - {name: n_add, elicitation_min_confidence: 0.7}\n"
+        folder.write("capabilities/notes.yaml", tool)
+    config = folder.load(SERVERS % "" if level == "tool" else FLOORS[level])
+    facts = Facts("elicitation", "notes", tool="n_add")
+    route = resolve(config.policy, facts)
+    assert isinstance(route, Route)
+    assert route.min_confidence == 0.7
+    assert "min_confidence" in dict(route.origins)["min_confidence"]
+
+
 def test_a_technique_for_a_server_that_is_not_there_is_warned_of(folder) -> None:
     extra = "  external_routing: {sampling: {server_techniques: {note: consensus}}}\n"
     config = folder.load(SERVERS % "" + extra)
