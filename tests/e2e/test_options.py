@@ -22,7 +22,7 @@ from tests.support.options import conditions, llms, routing, techniques
 from tests.support.options.stand import Row, all_played, played
 from tests.support.raw.peers import SCRIPT, raw_server
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.extensive]
 
 ROOTS: tuple[type[BaseModel], ...] = (
     raw.RawSampling,
