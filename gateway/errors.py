@@ -11,7 +11,8 @@
     │   ├── UnknownTarget         no server exposes this tool, prompt or resource
     │   ├── InvalidCall           the call's own parameters are unusable
     │   ├── ServerUnavailable     the server is down, starting or broken
-    │   ├── ServerBusy            no lane became free within the call's limit
+    │   ├── Overloaded            too much is going on; nothing of the call was begun
+    │   │   └── ServerBusy        its server's calls are as many as may be, and it did not get its turn
     │   ├── ConnectionLost        the server's connection ended in mid-call
     │   ├── CallTimedOut          the server did not answer within the call's limit
     │   ├── LimitExceeded         a configured bound was reached
@@ -29,9 +30,10 @@ errors, once, for both directions.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal
 
 
 class BackchannelError(Exception):
@@ -111,8 +113,35 @@ class ServerUnavailable(CallError):
         self.reason = reason
 
 
-class ServerBusy(CallError):
-    """Every lane to the server is taken, and none became free in time."""
+Bottleneck = Literal["client", "server", "gateway", "lag"]
+"""What there is too much of: calls of one client, of one server, of all, or work for this process."""
+
+_COME_BACK: Final = (1, 3)
+
+
+class Overloaded(CallError):
+    """Refused because of load; nothing of the call was begun, and it can be sent again as it is.
+
+    `retry_after` is a whole number of seconds, not the same for everybody: those who were refused
+    together shall not come back together.
+    """
+
+    def __init__(self, message: str, bottleneck: Bottleneck) -> None:
+        super().__init__(message)
+        self.bottleneck: Bottleneck = bottleneck
+        self.retry_after = random.randint(*_COME_BACK)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What a client's program is told beside the message."""
+        return {"overloaded": self.bottleneck, "retry_after_seconds": self.retry_after}
+
+
+class ServerBusy(Overloaded):
+    """The server carries as many calls as it may, and none ended in time for this one."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "server")
 
 
 class ConnectionLost(CallError):

@@ -7,18 +7,22 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from types import TracebackType
 
+from gateway.calls.admission import WAITING_SHARE, Places
+
 
 class Deadline:
     """Bounds one call: `limit` seconds of the server's own time, `maximum` seconds in all.
 
     Used as ``async with``; raises TimeoutError out of the block when either runs out.
-    The server's clock is stopped inside `paused()`, the overall one never is.
+    The server's clock is stopped inside `paused()`, the overall one never is; and where the call has
+    a place among its server's, others may have it meanwhile.
     """
 
     def __init__(self, limit: float, maximum: float) -> None:
         self._limit = limit
         self._maximum = maximum
         self._end = 0.0
+        self._places: Places | None = None
         self._left = limit
         self._open = 0
         self._ended = False
@@ -52,6 +56,23 @@ class Deadline:
         """Whether it was the overall maximum that ran out."""
         return asyncio.get_running_loop().time() >= self._end
 
+    @property
+    def begin_by(self) -> float:
+        """When the server must have been sent the call for it to make sense, on the event loop's clock."""
+        return self._end - self._maximum + self._limit * WAITING_SHARE
+
+    def holds(self, places: Places) -> None:
+        """Take note that the call has a place among its server's."""
+        self._places = places
+        if self._open:
+            places.leave()
+
+    def gives_back(self) -> None:
+        """Free the call's place, if it has one: it is done with its server."""
+        places, self._places = self._places, None
+        if places is not None and not self._open:
+            places.leave()
+
     @contextmanager
     def paused(self) -> Generator[None]:
         """Stop the server's clock for the block; blocks may overlap."""
@@ -60,12 +81,16 @@ class Deadline:
         if self._open == 0:
             self._left = max(0.0, (self._timeout.when() or self._end) - loop.time())
             self._reschedule(self._end)
+            if self._places is not None:
+                self._places.leave()
         self._open += 1
         try:
             yield
         finally:
             self._open -= 1
             if self._open == 0:
+                if self._places is not None:
+                    self._places.retake()
                 self._reschedule(min(loop.time() + self._left, self._end))
 
     def _reschedule(self, when: float) -> None:

@@ -72,6 +72,12 @@ class RawServer(Raw):
     """Multi round-trip rounds of one call."""
     max_concurrent_questions: Count = _SERVER.max_concurrent_questions
     """Questions of this server in flight at once."""
+    max_concurrent_calls: Count = _SERVER.max_concurrent_calls
+    """Calls that this server is sent at once; the next wait, in turn by the API key they come with. A call
+    does not count while its question is being answered."""
+    max_queued_calls: Count = _SERVER.max_queued_calls
+    """Calls that may wait for this server, for one of these places or for a connection. What is more, and
+    what has waited for half of its limit, is refused as busy."""
     sampling_strategy: StrategyChoice | None = None
     """Level 2: who answers its sampling requests, unless `server_strategies` names the server."""
     sampling_technique: TechniqueChoice | None = None

@@ -61,7 +61,8 @@ class ServerConfig:
     `allow` and `deny` are patterns of its own tool names (`allow` None: all; `deny` wins).
     `timeout` bounds one call, its questions' time not counted. `max_questions` bounds the
     input requests of one call, `max_rounds` the multi round-trip rounds of one call,
-    `max_concurrent_questions` those in flight for the server at once.
+    `max_concurrent_questions` those in flight for the server at once, `max_concurrent_calls` its
+    calls (not those that wait for an answer), `max_queued_calls` the calls that wait to be of them.
     """
 
     name: str
@@ -86,6 +87,8 @@ class ServerConfig:
     max_questions: int = 32
     max_rounds: int = 10
     max_concurrent_questions: int = 32
+    max_concurrent_calls: int = 256
+    max_queued_calls: int = 1024
     budget: BudgetRule | None = None
 
 
@@ -219,7 +222,9 @@ class Limits:
     max_listing_pages: int = 500
     max_listing_entries: int = 50_000
     max_instructions: int = 65_536
+    max_calls: int = 8192
     max_calls_per_client: int = 1024
+    max_loop_lag_ms: int = 500
     max_call_seconds: float = 3600.0
     max_tokens_per_question: int = 4096
     max_question_depth: int = 4

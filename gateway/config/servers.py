@@ -146,6 +146,8 @@ def _server(entry: Entry, extensions: Mapping[str, Passing], report: Report) -> 
         max_questions=raw.max_questions,
         max_rounds=raw.max_rounds,
         max_concurrent_questions=raw.max_concurrent_questions,
+        max_concurrent_calls=raw.max_concurrent_calls,
+        max_queued_calls=raw.max_queued_calls,
         budget=budget_rule(entry.document, (*entry.key, "budget"), raw.budget, report),
     )
 

@@ -35,6 +35,7 @@ class Running:
     """One call on a lane. `scope` is None for the gateway's own requests, which ask nothing.
 
     `level` is of the log messages that its client wants, `deadline` is the call's time limit.
+    While it is `waiting` for its turn the server has not been sent it.
     """
 
     key: LaneKey
@@ -44,6 +45,7 @@ class Running:
     deadline: Deadline | None = None
     questions: set[asyncio.Task[Any]] = field(default_factory=set[asyncio.Task[Any]])
     over: bool = False
+    waiting: bool = False
 
     @property
     def overdue(self) -> bool:
@@ -261,7 +263,8 @@ class Lane:
         return next(asking, None) if method == MESSAGE else None
 
     def _oldest(self) -> Running | None:
-        return next((running for running in self._running.values() if running.scope is not None), None)
+        calls = (each for each in self._running.values() if each.scope is not None and not each.waiting)
+        return next(calls, None)
 
     def _put(self, running: Running, asked: Asked) -> Coroutine[Any, Any, Json | LaterAnswer]:
         assert running.scope is not None  # _oldest() returns no other

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gateway.calls.admission import Places
 from gateway.calls.model import Identity, Profile
 from gateway.config.resolved import ServerConfig
 from gateway.errors import BackchannelError, PeerError, ServerBusy, ServerUnavailable
@@ -19,9 +20,6 @@ from gateway.upstream.lanes import Claims, Open, Rules, Use, Want
 from gateway.upstream.port import Connection, Dialer
 
 logger = logging.getLogger(__name__)
-
-MAX_WAITING: Final = 4096
-"""Calls that may wait for a lane of one server; the next is told at once that it is busy."""
 
 CLOSE_SECONDS: Final = 15.0
 """How long closing one connection may take before it is given up; transports bound themselves to less."""
@@ -59,6 +57,7 @@ class Pool:
         self.on_open: Callable[[Lane], None] = lambda _lane: None
         self.on_end: Callable[[Lane], None] = lambda _lane: None
         self.on_enter: Callable[[Lane], Awaitable[None]] = _nothing
+        self.places = Places(config.max_concurrent_calls, config.max_queued_calls, self._too_busy)
         self._dialer = dialer
         self._owner = owner
         self._clock = clock
@@ -81,8 +80,8 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """How many calls wait for a lane."""
-        return len(self._queue)
+        """How many calls wait for a lane, or on one for their turn."""
+        return len(self._queue) + self.places.waiting
 
     def serves(self, pin: str | None) -> bool:
         """Whether an open lane belongs to this session."""
@@ -96,7 +95,7 @@ class Pool:
         """Hold a lane for one call and yield its connection.
 
         Raises:
-            ServerBusy: no lane became free in time.
+            ServerBusy: no lane became free in time, or on it no place among the server's calls.
             ServerUnavailable: a lane could not be opened.
             ConnectionLost: the lane's connection ended before the call began.
         """
@@ -105,6 +104,10 @@ class Pool:
         try:
             connection = await lane.ready()
             await self.on_enter(lane)
+            if running.deadline is not None:
+                if not self.places.take():
+                    connection = await self._turn(lane, running)
+                running.deadline.holds(self.places)
             yield connection
             abandoned = False
         except PeerError:
@@ -112,7 +115,9 @@ class Pool:
             abandoned = False
             raise
         finally:
-            self._release(lane, running, abandoned=abandoned)
+            if running.deadline is not None:
+                running.deadline.gives_back()
+            self._release(lane, running, abandoned=abandoned and not running.waiting)
 
     async def open_control(self, profile: Profile) -> Lane:
         """Open the lane that the supervisor holds, and learn the server's era from it.
@@ -152,8 +157,8 @@ class Pool:
     async def _take(self, want: Want, running: Running) -> Lane:
         if self._closed:
             raise ServerUnavailable(self.config.name, "the gateway is stopping")
-        if len(self._queue) >= MAX_WAITING:
-            raise ServerBusy(f"{MAX_WAITING} calls wait for server '{self.config.name}' already; try later")
+        if len(self._queue) >= self.config.max_queued_calls:
+            raise self._too_busy(f"{len(self._queue)} calls wait for a lane (max_queued_calls)")
         limit = self.config.timeout * _LIMIT_SHARE
         pin = running.caller.identity if want.pin is not None and running.caller is not None else None
         turn = asyncio.get_running_loop().create_future()
@@ -170,6 +175,19 @@ class Pool:
             raise
         assert ticket.lane is not None  # its turn has come
         return ticket.lane
+
+    async def _turn(self, lane: Lane, running: Running) -> Connection:
+        """Wait, with a lane, for a place among the server's calls."""
+        assert running.deadline is not None and running.caller is not None  # a client's call
+        running.waiting = True
+        await self.places.turn(running.caller.identity.principal, running.deadline.begin_by)
+        try:
+            connection = await lane.ready()
+        except BaseException:
+            self.places.leave()
+            raise
+        running.waiting = False
+        return connection
 
     def _withdraw(self, ticket: _Ticket) -> None:
         """Forget a call that stopped waiting, whether or not its turn has come meanwhile."""
@@ -232,11 +250,15 @@ class Pool:
 
     def _busy(self) -> ServerBusy:
         config = self.config
-        return ServerBusy(
-            f"server '{config.name}' is busy: none of its {config.max_lanes} lanes became free for this call "
-            f"within {config.timeout * _LIMIT_SHARE:g} s; try again, or raise max_lanes of the server "
-            f"({config.source})"
+        return self._too_busy(
+            f"none of its {config.max_lanes} lanes (max_lanes) became free for this call within "
+            f"{config.timeout * _LIMIT_SHARE:g} s"
         )
+
+    def _too_busy(self, why: str) -> ServerBusy:
+        config = self.config
+        text = f"server '{config.name}' is busy: {why}; try again, or raise the setting ({config.source})"
+        return ServerBusy(text)
 
     def _assign(self, ticket: _Ticket, lane: Lane) -> None:
         self._queue.remove(ticket)

@@ -6,7 +6,6 @@ import pytest
 
 from gateway.errors import ConnectionLost, ServerBusy, ServerUnavailable
 from gateway.policy.model import Strategy
-from gateway.upstream import pool
 from tests.upstream.fleet_fakes import (
     ASKABLE,
     FakeServer,
@@ -110,7 +109,7 @@ async def test_a_call_that_gets_no_lane_in_time_is_told_which_setting_to_raise()
         await clock.pass_by(8.9)
         assert bob.waiting
         await clock.pass_by(0.2)
-        with pytest.raises(ServerBusy, match=r"'s' is busy.*max_lanes of the server \(servers.yaml"):
+        with pytest.raises(ServerBusy, match=r"'s' is busy.*\(max_lanes\).*\(servers.yaml"):
             await bob.task
         assert "0 waiting" in repr(fleet)
 
@@ -285,12 +284,11 @@ async def test_a_call_cancelled_while_it_waits_leaves_its_place_to_the_next() ->
         assert fleet.status()[0].waiting == 0
 
 
-async def test_the_queue_is_bounded(monkeypatch) -> None:
-    monkeypatch.setattr(pool, "MAX_WAITING", 1)
+async def test_the_queue_is_bounded() -> None:
     server = FakeServer("s")
-    async with running(server, max_lanes=1) as fleet:
+    async with running(server, max_lanes=1, max_queued_calls=1) as fleet:
         for name in ("ann", "bob"):
             await begin(fleet, "s", session(name))
         refused = await begin(fleet, "s", session("eve"))
-        with pytest.raises(ServerBusy, match="1 calls wait for server 's' already"):
+        with pytest.raises(ServerBusy, match=r"'s' is busy: 1 calls wait for a lane \(max_queued_calls\)"):
             await refused.task
