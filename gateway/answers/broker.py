@@ -41,7 +41,7 @@ from gateway.errors import (
     QuestionRefused,
     QuestionRejected,
 )
-from gateway.policy.model import Facts, Kind, Outcome, Policy, Refusal, Route
+from gateway.policy.model import Kind, Outcome, Policy, Refusal, Route
 from gateway.policy.outcomes import none_available
 from gateway.policy.resolve import resolve
 
@@ -145,8 +145,8 @@ class Broker:
         if "llm" not in note or decision.outcome != "answered":
             return theirs
         ours, params = of_note(note["llm"])
-        request = InputRequest(call.server, decision.method, params, call)
-        route = resolve(self._policy, Facts(KIND_OF[decision.method], call.server, call.tool))
+        request = InputRequest(call.server, decision.method, params, call, note=note)
+        route = self._resolved(request, KIND_OF[decision.method])
         if isinstance(route, Refusal):
             return theirs
         return await self._parties.combiner.combine(request, route, theirs, ours)
@@ -202,15 +202,19 @@ class Broker:
         return self._stamped(answer, decision)
 
     def _route(self, request: InputRequest, kind: Kind, decision: Decision) -> Route:
-        facts = facts_of(request, kind, self._around, self.gate.open_questions)
-        route = resolve(self._policy, facts)
+        route = self._resolved(request, kind)
         decision.trail = [asdict(step) for step in route.trail]
         if isinstance(route, Refusal):
             decision.outcome = "refused"
             raise QuestionRefused(route.reason, codes.told(codes.INVALID_CONFIG))
-        route = deferred.as_before(route, request)
         decision.strategy, decision.level, decision.path = route.strategy.value, route.level, route.path
         return route
+
+    def _resolved(self, request: InputRequest, kind: Kind) -> Route | Refusal:
+        """Ask policy; what was decided when the same question was put to the client stands."""
+        facts = facts_of(request, kind, self._around, self.gate.open_questions)
+        route = resolve(self._policy, facts)
+        return route if isinstance(route, Refusal) else deferred.as_before(route, request)
 
     def _without_answer(self, ended: LegEnded, kind: Kind, decision: Decision) -> Json:
         """Pass a final outcome on, or say that nobody answered."""

@@ -18,7 +18,7 @@ from gateway.answers.model import Answerer, Decision, InputRequest, SourceName
 from gateway.answers.racing import Racing
 from gateway.calls.model import Call, Capability, Identity
 from gateway.config.resolved import ElicitationByLlm
-from gateway.llm.port import Attempt, Budget, Completion, Plan, Prompt, Usage
+from gateway.llm.port import Attempt, Budget, Completion, Meter, Plan, Prompt, Usage
 from gateway.observability.decisions import DecisionLog
 from gateway.policy.model import Both, Kind, KindPolicy, Layer, Policy, Setting, Source, Strategy, Technique
 
@@ -209,6 +209,7 @@ def scene(
     max_tokens: int = 1000,
     label: bool = True,
     policies: Policy | None = None,
+    meter: Meter | None = None,
     **routing: Any,
 ) -> Scene:
     """Set up a broker as the factory does, around scripted players."""
@@ -227,7 +228,7 @@ def scene(
         "client": ClientAnswerer(label_questions=label),
         "llm": LlmAnswerer(kinds, forms, max_tokens=max_tokens),
     }
-    parties = Parties(answerers, Combiner(kinds), Racing())
+    parties = Parties(answerers, Combiner(kinds, meter), Racing())
     broker = Broker(policies or policy(strategy, **routing), parties, limits or BrokerLimits(), Kept())
     params: Json = {"name": "book", "arguments": {"city": "Ulm"}, "_meta": {"progressToken": "hidden"}}
     call = Call("tools/call", params, client, "booking", "booking__book")

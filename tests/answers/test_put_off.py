@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from gateway.answers.accounts import Unmetered
 from gateway.answers.bounds import BrokerLimits, ServerBounds
 from gateway.answers.model import Answer, Deferred
 from gateway.answers.racing import Racing
 from gateway.answers.stamp import KEY
 from gateway.calls.model import Resume
 from gateway.errors import NobodyAnswered, ProviderError, QuestionError
-from gateway.policy.model import Both, Outcome, Strategy
+from gateway.llm.port import Account, Llm
+from gateway.policy.model import (
+    Both,
+    Case,
+    Condition,
+    KindPolicy,
+    Layer,
+    Outcome,
+    Policy,
+    Setting,
+    Source,
+    Strategy,
+)
 from tests.answers.players import (
     CLIENT_ANSWER,
     LLM_TEXT,
@@ -23,6 +37,7 @@ from tests.answers.players import (
     FakeCaller,
     Scene,
     ScriptedLlm,
+    policy,
     scene,
 )
 from tests.support.paced import settle
@@ -115,6 +130,46 @@ async def test_what_hybrid_has_of_the_llm_is_kept_from_round_to_round() -> None:
     ours, theirs = settled["_meta"][KEY]["legs"]
     assert (ours["source"], ours["tokens"], theirs["source"]) == ("llm", {"input": 7, "output": 3}, "client")
     assert stage.decisions[-1].combined is not None
+
+
+class Accounts(Unmetered):
+    """Remembers whose account each request went to."""
+
+    def __init__(self) -> None:
+        self.charges: list[Account] = []
+
+    def charged(self, llm: Llm, account: Account) -> Llm:
+        self.charges.append(account)
+        return llm
+
+
+async def test_what_was_decided_when_a_question_was_put_holds_when_its_answers_are_combined() -> None:
+    """Its conditions do not hold any more, and another level decides by now: that is for new questions."""
+    level = "sampling.default_sampling_strategy"
+    short = Case(Strategy.HYBRID, Condition(max_characters=100), Source("gateway.yaml", f"{level}[0]"))
+    cases = (short, Case(Strategy.CLIENT, source=Source("gateway.yaml", f"{level}[1]")))
+    before = policy(Strategy.CLIENT)
+    lists = Layer(level, Setting(cases, Source("gateway.yaml", level)))
+    put = put_off(Strategy.HYBRID, "mine", policies=replace(before, sampling=replaced(before, lists)))
+    note = await deferred(put, "sampling")
+    own = {"booking": Layer("mcpServers.booking", Setting(Strategy.CLIENT, Source("servers.json", "there")))}
+    meter = Accounts()
+    now = put_off(
+        Strategy.CLIENT,
+        "the best of both",
+        policies=replace(before, sampling=replaced(before, lists, servers=own)),
+        meter=meter,
+    )
+
+    settled = await now.broker.settle(now.call, note, SAMPLED)
+
+    assert settled["content"]["text"] == "the best of both"
+    assert [account.level for account in meter.charges] == ["organization"]
+    assert (now.decision.level, now.decision.path) == ("organization", f"gateway.yaml {level}[0]")
+
+
+def replaced(policies: Policy, organization: Layer, **changes: Any) -> KindPolicy:
+    return replace(policies.sampling, organization=organization, **changes)
 
 
 async def test_another_question_under_the_same_key_is_put_to_the_llm_anew() -> None:
