@@ -13,7 +13,8 @@ from gateway.cli.common import DEFAULT_CONFIG, ConfigOption, fail, load_config
 
 if TYPE_CHECKING:
     from gateway.config.resolved import GatewayConfig, ServerConfig
-    from gateway.policy.model import Kind, Route
+    from gateway.policy.budgets import Budgets
+    from gateway.policy.model import Facts, Kind, Route
 
 
 def explain(
@@ -68,11 +69,11 @@ def explain(
         route = resolve(loaded.policy, facts)
         print("\n".join(lines(facts, route)))
         if isinstance(route, Route):
-            print("\n".join(_circumstances(loaded, asking, route)))
+            print("\n".join(_circumstances(loaded, asking, facts, route)))
 
 
-def _circumstances(config: GatewayConfig, server: ServerConfig, route: Route) -> Iterator[str]:
-    """Say which LLM there is, and what the server is told that it may ask."""
+def _circumstances(config: GatewayConfig, server: ServerConfig, facts: Facts, route: Route) -> Iterator[str]:
+    """Say which LLM there is and what it may cost, and what the server is told that it may ask."""
     from gateway.cli.meaning import chain, declared
     from gateway.policy.outcomes import legs
 
@@ -81,12 +82,24 @@ def _circumstances(config: GatewayConfig, server: ServerConfig, route: Route) ->
         providers = [f"{one.provider} (model {one.model})" for one in chain(config, kind).providers]
         none = f"none is configured, so its leg is unavailable; set {kind}.llm_config"
         yield f"  the gateway's LLM: {', then '.join(providers) or none}"
+        yield from _budgets(config.costs.budgets, facts, route)
     for able, client in ((False, f"without {kind}"), (True, f"with all of {kind}")):
         bits = ", ".join(declared(config, server.name, kind, able=able)) or "nothing"
         yield f"  declared to {server.name} for a client {client}: {bits}"
     if server.era != "modern":
         yield f"  if {server.name} is of the handshake era, a 2026-07-28 client's call waits for it there,"
         yield "  on a connection of its own, until the client calls again with the answer"
+
+
+def _budgets(budgets: Budgets, facts: Facts, route: Route) -> Iterator[str]:
+    """Say what may be spent on an answer: all the budgets that it has to fit in."""
+    held = budgets.applying(
+        facts.kind, facts.server, tool=facts.tool, level=route.level, principal=facts.principal
+    )
+    for scope, rule in held:
+        yield f"  budget of {scope}: {rule} ({rule.source})"
+    if facts.principal is None and budgets.principals:
+        yield f"  with a key of {', '.join(budgets.principals)}: that principal's budget (--principal)"
 
 
 def _kinds(kind: str | None) -> Sequence[Kind]:

@@ -26,7 +26,6 @@ Json = dict[str, Any]
 _log: Any = structlog.get_logger("backchannel.llm")
 
 _EVERYTHING: Final = "everything"
-_NO_KEY: Final = "(no key)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +69,14 @@ class Metering:
 
     def held(self, account: Account) -> list[_Held]:
         """Return the budgets that a question has to fit in, the tool's first."""
-        budgets = self._budgets
-        owner = account.principal or _NO_KEY
-        found = [
-            (f"tool {account.tool}", budgets.tools.get(account.tool) if account.tool else None),
-            (f"server {account.server}", budgets.servers.get(account.server)),
-            (account.kind, budgets.kinds.get(account.kind)),
-            ("smart_discovery", budgets.smart_discovery if account.level == "smart_discovery" else None),
-            (f"principal {owner}", budgets.principals.get(owner, budgets.each_principal)),
-        ]
-        return [_Held(scope, rule) for scope, rule in found if rule is not None]
+        found = self._budgets.applying(
+            account.kind,
+            account.server,
+            tool=account.tool,
+            level=account.level,
+            principal=account.principal,
+        )
+        return [_Held(scope, rule) for scope, rule in found]
 
     def admit(self, account: Account) -> tuple[str, ...]:
         """Return the warnings of soft budgets that are spent.

@@ -137,6 +137,63 @@ async def test_the_options_are_the_facts_that_conditions_look_at(
     assert strategy in chosen
 
 
+BUDGETS = """\
+auth: {keys: [{principal: team, key_env: TEAM_KEY}]}
+sampling:
+  llm_config: {provider: ollama, model: small}
+  budget: {usd_per_day: 20, on_exceeded: soft}
+elicitation: {budget: {tokens_per_day: 7}}
+smart_discovery: {default_sampling_strategy: gateway_handled, budget: {tokens_per_day: 50000}}
+costs:
+  each_principal: {usd_per_day: 0.5}
+  principals: {team: {usd_per_day: 4, tokens_per_day: 9000}}
+external_mcp:
+  servers:
+    - {name: files, command: a-program-that-is-not-there, budget: {usd_per_day: 3}}
+    - {name: other, command: a-program-that-is-not-there, budget: {usd_per_day: 2}}
+capabilities: {paths: [tools.yaml]}
+"""
+TOOLS = "tools: [{name: files__read, budget: {tokens_per_day: 100}}]\n"
+KIND = "sampling: $20 a day, soft (gateway.yaml:4 sampling.budget)"
+SMART = "smart_discovery: 50000 tokens a day, hard (gateway.yaml:6 smart_discovery.budget)"
+OF_ALL = [
+    "tool files__read: 100 tokens a day, hard (tools.yaml:1 tools[0].budget)",
+    "server files: $3 a day, hard (gateway.yaml:12 external_mcp.servers[0].budget)",
+    KIND,
+    SMART,
+    "principal team: $4 and 9000 tokens a day, hard (gateway.yaml:9 costs.principals.team)",
+]
+OF_A_STRANGER = [
+    "server other: $2 a day, hard (gateway.yaml:13 external_mcp.servers[1].budget)",
+    KIND,
+    SMART,
+    "principal (no key): $0.5 a day, hard (gateway.yaml:8 costs.each_principal)",
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("-s", "files", "-t", "read", "--principal", "team"), OF_ALL),
+        (("-s", "other"), OF_A_STRANGER),
+        (("-s", "files", "--kind", "elicitation"), []),
+    ],
+)
+async def test_the_budgets_that_an_answer_of_the_llm_has_to_fit_in_are_told_level_by_level(
+    tmp_path: Path, options: tuple[str, ...], told: list[str]
+) -> None:
+    """Where the LLM is not asked, as in the last case, none applies."""
+    (tmp_path / "gateway.yaml").write_text(BUDGETS)
+    (tmp_path / "tools.yaml").write_text(TOOLS)
+    kind = () if "--kind" in options else ("--kind", "sampling")
+    ended = await run("explain", "-c", "gateway.yaml", *options, *kind, cwd=tmp_path, TEAM_KEY="k" * 20)
+    assert ended.status == 0, ended.err
+    lines = [line.strip() for line in ended.out.splitlines()]
+    assert [line.removeprefix("budget of ") for line in lines if line.startswith("budget of ")] == told
+    unknown = told and "--principal" not in options
+    assert any(line.startswith("with a key of team: ") for line in lines) is bool(unknown)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
