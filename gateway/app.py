@@ -21,6 +21,7 @@ from gateway.downstream.endpoint import Endpoint
 from gateway.downstream.exchange import Receive, Scope, Send
 from gateway.downstream.handshake import HandshakeEndpoint
 from gateway.downstream.listen import Listeners
+from gateway.downstream.load import Load
 from gateway.downstream.methods import Methods
 from gateway.downstream.modern import ModernEndpoint, ModernServer
 from gateway.downstream.pages import pages
@@ -112,7 +113,8 @@ class Gateway:
             limits=config.limits,
         )
         self._elicitations = Elicitations(self._tell_session)
-        self._in_flight = InFlight(config.limits.max_calls_per_client)
+        self._load = Load(config.limits)
+        self._in_flight = InFlight(config.limits.max_calls_per_client, self._load)
         self._subscriptions = Subscriptions(self.fleet.catalog, self.fleet, config.limits.max_subscriptions)
         self._listeners = Listeners(self._subscriptions)
         self._methods = self._build_methods()
@@ -138,6 +140,7 @@ class Gateway:
         try:
             async with asyncio.TaskGroup() as tasks:
                 await self.fleet.start()
+                self._load.start()
                 housekeeping = [
                     tasks.create_task(self._sessions.expire_idle()),
                     tasks.create_task(self._become_ready()),
@@ -147,6 +150,7 @@ class Gateway:
                 finally:
                     for task in housekeeping:
                         task.cancel()
+                    self._load.stop()
                     await self.stop_serving()
         finally:
             forget()
@@ -185,11 +189,12 @@ class Gateway:
         return self.fleet.status()
 
     def calls(self) -> Json:
-        """Return how many calls run, wait for their clients, and came with a state that was refused."""
+        """Return how many calls run, wait for clients, came with a state that was refused, or for load."""
         return {
             "in_flight": len(self._in_flight),
             "parked": len(self._parking),
             "refused_states": self._sealer.refused,
+            **self._load.status(),
         }
 
     def llm(self) -> Json:
@@ -223,7 +228,7 @@ class Gateway:
         modern = ModernEndpoint(self._modern, http.keepalive_seconds, limits)
         sse = SseEndpoint(guard, self._sessions, http.keepalive_seconds)
         return {
-            "/mcp": Endpoint(guard, handshake, modern, limits),
+            "/mcp": Endpoint(guard, handshake, modern, limits, self._load),
             "/sse": sse.open,
             MESSAGES_PATH: sse.post,
         }

@@ -123,12 +123,13 @@ class Overloaded(CallError):
     """Refused because of load; nothing of the call was begun, and it can be sent again as it is.
 
     `retry_after` is a whole number of seconds, not the same for everybody: those who were refused
-    together shall not come back together.
+    together shall not come back together. `subject` is the client's or server's name.
     """
 
-    def __init__(self, message: str, bottleneck: Bottleneck) -> None:
+    def __init__(self, message: str, bottleneck: Bottleneck, subject: str = "") -> None:
         super().__init__(message)
         self.bottleneck: Bottleneck = bottleneck
+        self.subject = subject
         self.retry_after = random.randint(*_COME_BACK)
 
     @property
@@ -140,8 +141,8 @@ class Overloaded(CallError):
 class ServerBusy(Overloaded):
     """The server carries as many calls as it may, and none ended in time for this one."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, "server")
+    def __init__(self, message: str, server: str = "") -> None:
+        super().__init__(message, "server", server)
 
 
 class ConnectionLost(CallError):

@@ -184,6 +184,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         body = jsonrpc.encode(jsonrpc.error(None, jsonrpc.INVALID_REQUEST, text))
         head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\n" % (status, _PHRASES[status])
+        if status == 503:
+            head += b"retry-after: 1\r\n"
         self.transport.write(head + b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body) + body)
         self.transport.write_eof()
         self._arrival = self.loop.call_later(_LINGER, self.transport.close)

@@ -17,7 +17,9 @@ from gateway.downstream.exchange import (
     respond_error,
 )
 from gateway.downstream.handshake import SESSION_HEADER, HandshakeEndpoint
+from gateway.downstream.load import Load
 from gateway.downstream.modern import ModernEndpoint
+from gateway.downstream.overload import continued
 from gateway.downstream.session import VERSIONS as HANDSHAKE_VERSIONS
 from gateway.errors import BackchannelError
 from gateway.security.authentication import Unauthenticated
@@ -33,8 +35,9 @@ class Endpoint:
     """The ASGI application of the MCP endpoint."""
 
     def __init__(
-        self, guard: Guard, handshake: HandshakeEndpoint, modern: ModernEndpoint, limits: Limits
+        self, guard: Guard, handshake: HandshakeEndpoint, modern: ModernEndpoint, limits: Limits, load: Load
     ) -> None:
+        self._load = load
         self._guard = guard
         self._handshake = handshake
         self._modern = modern
@@ -47,6 +50,11 @@ class Endpoint:
             return
         headers, principal = admitted.headers, admitted.principal
         if scope["method"] == "POST":
+            if (refusal := self._load.refusal()) is not None:
+                kept = await continued(self._load, refusal, headers, receive, send, self._limits)
+                if kept is None:
+                    return
+                receive = kept
             batches = self._handshake.takes_batches(headers, principal)
             message = await _read(headers, receive, send, self._limits, batches=batches)
             if message is None:

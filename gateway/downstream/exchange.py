@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from gateway.config.resolved import Limits
+from gateway.downstream.load import retry_after
 from gateway.downstream.outbox import Item, Outbox
 from gateway.wire import jsonrpc, sse
 from gateway.wire.jsonrpc import Json
@@ -75,6 +76,8 @@ async def respond_json(
     send: Send, status: int, message: Json | list[Json], headers: Headers | None = None
 ) -> None:
     """Send one JSON message, or a batch of them, as the whole response."""
+    if status in (429, 503):
+        headers = [*(headers or []), retry_after(message)]
     await respond(send, status, jsonrpc.encode(message), [_JSON, *(headers or [])])
 
 

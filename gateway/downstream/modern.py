@@ -20,8 +20,10 @@ from gateway.config.resolved import Limits
 from gateway.downstream.envelope import meta_of
 from gateway.downstream.exchange import Exchange, Receive, Send, respond, respond_json
 from gateway.downstream.listen import Listener, Listeners
+from gateway.downstream.load import status_of
 from gateway.downstream.methods import Methods
 from gateway.downstream.outbox import Outbox
+from gateway.downstream.overload import brings_answers
 from gateway.downstream.profiles import profile_of
 from gateway.downstream.retries import Retries
 from gateway.downstream.session import GATEWAY_INFO
@@ -81,6 +83,7 @@ class ModernServer:
     ) -> Json | None:
         """Answer one classified request, in the current task. None means the client cancelled it."""
         params: Json = message["params"]
+        ticket.goes_on = brings_answers(params)
         caller = self._caller(route, principal, outbox, params)
         work = self._handle(message["id"], message["method"], params, caller, outbox)
         # Anonymous clients cannot be told apart, so they share one bound.
@@ -196,8 +199,8 @@ class ModernEndpoint:
         self, message: Json, route: InboundModernRoute, principal: str | None, outbox: Outbox, ticket: Ticket
     ) -> tuple[Json | None, int]:
         response = await self._server.answer(message, route, principal, outbox, ticket)
-        if response is None or "error" not in response:
-            return response, 200
+        if response is None or "error" not in response or ticket.refused is not None:
+            return response, status_of(ticket.refused)
         return response, ERROR_CODE_HTTP_STATUS.get(response["error"]["code"], 200)
 
 

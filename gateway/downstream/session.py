@@ -159,6 +159,7 @@ class Session:
         self.touch()
         request_id: RequestId = message["id"]
         ticket = ticket or Ticket()
+        ticket.goes_on = message["method"] == "ping"
         key = str(request_id)
         self._running[key] = ticket
         try:

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
-from gateway.errors import BackchannelError, LimitExceeded
+from gateway.downstream.load import Load
+from gateway.errors import BackchannelError, Overloaded
 from gateway.wire import faults, jsonrpc
 from gateway.wire.jsonrpc import Json, RequestId
 
@@ -16,11 +17,17 @@ logger = logging.getLogger(__name__)
 
 
 class Ticket:
-    """One request in flight, as the party that may end it early holds it."""
+    """One request in flight, as the party that may end it early holds it.
 
-    __slots__ = ("_end", "_task")
+    One that `goes_on` with a call that was begun before is taken whatever the load; `refused` is why
+    another was not.
+    """
+
+    __slots__ = ("_end", "_task", "goes_on", "refused")
 
     def __init__(self) -> None:
+        self.goes_on = False
+        self.refused: Overloaded | None = None
         self._task: asyncio.Task[object] | None = None
         self._end: BackchannelError | bool = False
 
@@ -50,8 +57,9 @@ class Ticket:
 class InFlight:
     """All requests being answered by this gateway, at most `per_client` of one client."""
 
-    def __init__(self, per_client: int) -> None:
+    def __init__(self, per_client: int, load: Load | None = None) -> None:
         self._per_client = per_client
+        self.load = load or Load()
         self._of_client: Counter[str] = Counter()
         self._tickets: set[Ticket] = set()
         self._stopping: BackchannelError | None = None
@@ -68,18 +76,21 @@ class InFlight:
 
         Runs in the current task, which `ticket` can end. `client` says whose it is, for the bound.
         """
-        refusal = self._refusal(client)
+        refusal = self._refusal(client, ticket)
         if refusal is not None:
             work.close()
+            self._note(refusal, ticket)
             return faults.error_response(request_id, refusal)
         task = asyncio.current_task()
         ticket.bind(task)
         self._tickets.add(ticket)
         self._of_client[client] += 1
+        self.load.calls += 1
         self._idle.clear()
         try:
             return jsonrpc.result(request_id, await work)
         except BackchannelError as error:
+            self._note(error, ticket)
             return faults.error_response(request_id, error)
         except asyncio.CancelledError:
             if ticket.ended is False or task is None:
@@ -98,20 +109,28 @@ class InFlight:
             ticket.bind(None)
             self._tickets.discard(ticket)
             self._of_client[client] -= 1
+            self.load.calls -= 1
             if not self._of_client[client]:
                 del self._of_client[client]
             if not self._tickets:
                 self._idle.set()
 
-    def _refusal(self, client: str) -> BackchannelError | None:
+    def _refusal(self, client: str, ticket: Ticket) -> BackchannelError | None:
         if self._stopping is not None:
             return self._stopping
         if self._of_client[client] < self._per_client:
-            return None
-        return LimitExceeded(
+            return None if ticket.goes_on else self.load.refusal()
+        return Overloaded(
             f"{self._per_client} calls of this client are in flight (limits.max_calls_per_client); "
-            "wait for one to end, or raise it"
+            "wait for one to end, or raise it",
+            "client",
+            client,
         )
+
+    def _note(self, error: BackchannelError, ticket: Ticket) -> None:
+        if isinstance(error, Overloaded):
+            ticket.refused = error
+            self.load.refused(error)
 
     async def stop(self, error: BackchannelError, grace: float) -> None:
         """Refuse new requests, give those in flight `grace` seconds, then end them with `error`."""

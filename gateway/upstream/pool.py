@@ -178,7 +178,8 @@ class Pool:
 
     async def _turn(self, lane: Lane, running: Running) -> Connection:
         """Wait, with a lane, for a place among the server's calls."""
-        assert running.deadline is not None and running.caller is not None  # a client's call
+        assert running.caller is not None  # it is a client's call, whose clock runs
+        assert running.deadline is not None
         running.waiting = True
         await self.places.turn(running.caller.identity.principal, running.deadline.begin_by)
         try:
@@ -258,7 +259,7 @@ class Pool:
     def _too_busy(self, why: str) -> ServerBusy:
         config = self.config
         text = f"server '{config.name}' is busy: {why}; try again, or raise the setting ({config.source})"
-        return ServerBusy(text)
+        return ServerBusy(text, config.name)
 
     def _assign(self, ticket: _Ticket, lane: Lane) -> None:
         self._queue.remove(ticket)

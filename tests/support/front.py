@@ -14,6 +14,7 @@ from gateway.config.resolved import ApiKey, Http, Limits, ServerConfig
 from gateway.downstream.endpoint import Endpoint
 from gateway.downstream.handshake import HandshakeEndpoint
 from gateway.downstream.listen import Listeners
+from gateway.downstream.load import Load
 from gateway.downstream.methods import Methods
 from gateway.downstream.modern import ModernEndpoint, ModernServer
 from gateway.downstream.retries import Retries
@@ -143,7 +144,7 @@ class Front:
 
 def build_front(limits: Limits, http: Http, keys: tuple[ApiKey, ...]) -> tuple[Front, Any]:
     servers = FakeServers()
-    in_flight = InFlight(limits.max_calls_per_client)
+    in_flight = InFlight(limits.max_calls_per_client, Load(limits))
     subscriptions = Subscriptions(servers, servers, limits.max_subscriptions)
     listeners = Listeners(subscriptions)
     config = ServerConfig("fake", "stdio", Source("servers.yaml", "fake"), timeout=30)
@@ -161,6 +162,7 @@ def build_front(limits: Limits, http: Http, keys: tuple[ApiKey, ...]) -> tuple[F
             handshake,
             ModernEndpoint(modern, http.keepalive_seconds, limits),
             limits,
+            in_flight.load,
         ),
         "/sse": sse.open,
         "/messages": sse.post,

@@ -1,0 +1,150 @@
+"""How much this gateway has to do, and whether it takes on more. Each call costs it two comparisons."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Final, cast, get_args
+
+from gateway.config.resolved import Limits
+from gateway.errors import Bottleneck, Overloaded
+from gateway.wire.jsonrpc import Json
+
+logger = logging.getLogger(__name__)
+
+BEAT: Final = 0.05
+"""Seconds between two looks at how late the event loop is."""
+_LATE: Final = 2
+"""Late beats in a row that are more than a hiccup."""
+_QUIET: Final = 1.0
+"""Seconds without a refusal after which those before it are over, for the log."""
+
+
+@dataclass(slots=True)
+class _Spell:
+    """Refusals for one reason that came one after the other."""
+
+    last: float
+    count: int = 0
+
+
+class Load:
+    """The calls in flight, how late the event loop is, and what has been refused for either.
+
+    The loop's lateness is what a client feels when there is more to do than this process can: work
+    that is ready waits for work that came before it. Then new calls are refused, which costs little,
+    and those that were begun are brought to their end.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        limits = limits or Limits()
+        self.calls = 0
+        self.lagging = False
+        self._max_calls = limits.max_calls
+        self._max_lag_ms = limits.max_loop_lag_ms
+        self._max_lag = limits.max_loop_lag_ms / 1000
+        self._lag = 0.0
+        self._late = 0
+        self._refused: Counter[Bottleneck] = Counter()
+        self._before = 0
+        self._spells: dict[tuple[Bottleneck, str], _Spell] = {}
+        self._due = 0.0
+        self._beating: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        late = f"{self._lag * 1000:.0f} ms late{', lagging' if self.lagging else ''}"
+        return f"<Load {self.calls} of {self._max_calls} calls, {late}>"
+
+    def start(self) -> None:
+        """Begin to measure."""
+        self._due = asyncio.get_running_loop().time() + BEAT
+        self._beating = asyncio.get_running_loop().call_at(self._due, self._beat)
+
+    def stop(self) -> None:
+        """Measure no more."""
+        if self._beating is not None:
+            self._beating.cancel()
+
+    def refusal(self) -> Overloaded | None:
+        """Return why no new call can be taken now; None if one can."""
+        if self.calls < self._max_calls and not self.lagging:
+            return None
+        if self.lagging:
+            return Overloaded(
+                f"the gateway has more to do than it can: it is {self._lag * 1000:.0f} ms late "
+                f"(limits.max_loop_lag_ms is {self._max_lag_ms}); try again later",
+                "lag",
+            )
+        text = f"{self._max_calls} calls are in flight (limits.max_calls); try again later, or raise it"
+        return Overloaded(text, "gateway")
+
+    def refused(self, error: Overloaded) -> None:
+        """Count a call that is refused; the log has a line for the first of many."""
+        self._refused[error.bottleneck] += 1
+        if error.bottleneck == "lag":
+            return  # said when it began
+        now = asyncio.get_running_loop().time()
+        spell = self._spells.get((error.bottleneck, error.subject))
+        if spell is None:
+            logger.warning("refusing calls: %s", error)
+            spell = self._spells[error.bottleneck, error.subject] = _Spell(now)
+        spell.last = now
+        spell.count += 1
+
+    def status(self) -> Json:
+        """Describe it for `GET /api/calls`."""
+        refusing = [f"{bottleneck} {subject}".rstrip() for bottleneck, subject in self._spells]
+        return {
+            "shed": {bottleneck: self._refused[bottleneck] for bottleneck in get_args(Bottleneck)},
+            "shedding": sorted(refusing) + ["lag"] * self.lagging,
+            "loop_lag_ms": round(self._lag * 1000),
+        }
+
+    def felt(self, late: float) -> None:
+        """Take a measurement: by how many seconds the loop came too late to something it was to do."""
+        self._lag = late
+        self._late = self._late + 1 if late > self._max_lag else 0
+        if not self.lagging and self._late >= _LATE:
+            self.lagging = True
+            self._before = self._refused["lag"]
+            logger.warning("refusing new calls: the event loop is %d ms late (limits.max_loop_lag_ms is %d)",
+                           late * 1000, self._max_lag_ms)  # fmt: skip
+        elif self.lagging and late <= self._max_lag / 2:
+            self.lagging = False
+            count = self._refused["lag"] - self._before
+            logger.warning("the event loop has caught up: calls are taken again, %d were refused", count)
+
+    def _beat(self) -> None:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        self.felt(now - self._due)
+        if self._spells:
+            self._end_spells(now)
+        self._due = now + BEAT
+        self._beating = loop.call_at(self._due, self._beat)
+
+    def _end_spells(self, now: float) -> None:
+        for (bottleneck, subject), spell in list(self._spells.items()):
+            if now - spell.last >= _QUIET:
+                del self._spells[bottleneck, subject]
+                what = f"{bottleneck} {subject}".rstrip()
+                logger.warning("no calls are refused any more (%s): %d were", what, spell.count)
+
+
+def status_of(refused: Overloaded | None) -> int:
+    """Return the HTTP status of an answer to a call that may have been refused for load."""
+    if refused is None:
+        return 200
+    return 429 if refused.bottleneck == "client" else 503
+
+
+def retry_after(message: object) -> tuple[bytes, bytes]:
+    """Return the header that goes with 429 and 503, with what the error's data says (else a second)."""
+    seconds: Any = 1
+    if isinstance(message, dict):
+        error: Json = cast("Json", message).get("error", {})
+        data: Json = error.get("data") or {}
+        seconds = data.get("retry_after_seconds", 1)
+    return b"retry-after", str(seconds).encode()
