@@ -16,7 +16,8 @@ from gateway.errors import (
     ServerUnavailable,
     UrlElicitationRequired,
 )
-from gateway.upstream.conversation import CLOSED_BY_US, Channel, Conversation
+from gateway.upstream.channel import Channel
+from gateway.upstream.conversation import CLOSED_BY_US, Conversation
 from gateway.upstream.handshake import initialize_params, read_initialize
 from gateway.upstream.modern import ENVELOPE
 from gateway.upstream.port import Hello, Json

@@ -11,26 +11,22 @@ import asyncio
 import logging
 import reprlib
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from gateway.calls.model import Asked, LaterAnswer, Scope
 from gateway.config.resolved import ServerConfig
 from gateway.errors import BackchannelError, CallError, ConnectionLost, LimitExceeded, QuestionRefused
+from gateway.upstream.channel import Channel, Pending, Watch
 from gateway.upstream.nonsense import MOST_OF_A_BATCH, Nonsense, Refusals, meant_for
 from gateway.upstream.port import Connection, Json, Listener
 from gateway.upstream.tasks import without_task
 from gateway.wire import jsonrpc
 from gateway.wire.correlation import Incoming, Outgoing
-from gateway.wire.jsonrpc import RequestId
 
 log = logging.getLogger(__name__)
 
 SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
 CLOSED_BY_US = "closed by the gateway"
-Watch = Callable[[str, Json], None]
-"""Takes the notifications of one subscription, their stamp still on."""
-
 _OF_THE_SERVER = frozenset(
     {
         "notifications/tools/list_changed",
@@ -43,50 +39,6 @@ _OF_THE_SERVER = frozenset(
 """News of the server itself, also on the stream of a call; whatever else comes there is the call's."""
 _NOTIFYING = 10.0
 _SHOWN = 200
-
-
-@dataclass(slots=True, eq=False)
-class Pending:
-    """One request of ours in flight.
-
-    `token` is the caller's own progress token; on the wire our request id stands for it.
-    `exchange` is the transport's task for this request, where it needs one. `watch` takes
-    the notifications of a subscription that this request opens.
-    """
-
-    id: RequestId
-    method: str
-    future: asyncio.Future[Json]
-    scope: Scope | None
-    watch: Watch | None
-    token: Any = None
-    exchange: asyncio.Task[None] | None = None
-    questions: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
-
-    def fail(self, error: BackchannelError) -> None:
-        """End the wait for the response with `error`, unless it has ended."""
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-class Channel(Protocol):
-    """Moves messages to the server; what comes back goes to `Conversation.take`."""
-
-    async def send(self, message: Json, pending: Pending | None) -> None:
-        """Send a message; `pending` is given for a request that expects a response.
-
-        Raises:
-            CallError: it could not be sent.
-        """
-        ...
-
-    async def abandon(self, pending: Pending) -> None:
-        """Tell the server that a request is no longer wanted; bounded in time, raises nothing."""
-        ...
-
-    async def aclose(self) -> None:
-        """Close the transport and everything it started; bounded in time, idempotent."""
-        ...
 
 
 class Conversation:
@@ -208,11 +160,12 @@ class Conversation:
             pending.fail(self._no_answer(pending, error))
         pending.fail(CallError(f"server '{self.server}' answered {pending.method} without a response to it"))
 
-    def run(self, pending: Pending, work: Coroutine[Any, Any, None]) -> None:
+    def run(self, pending: Pending, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a request's exchange as a task; however it ends, the request ends too."""
         task = asyncio.create_task(work)
         pending.exchange = task
         task.add_done_callback(lambda done: self._exchanged(pending, done))
+        return task
 
     def end(self, reason: str) -> None:
         """The connection is over: set `closed` and fail everything in flight. Idempotent."""

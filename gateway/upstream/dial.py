@@ -142,7 +142,7 @@ class HttpDialer:
         try:
             return await bounded(self._endpoint.config, self._dial(profile, listener))
         finally:
-            await self._endpoint.release()
+            self._endpoint.release()
 
     async def _dial(self, profile: Profile, listener: Listener) -> Connection:
         config = self._endpoint.config

@@ -1,22 +1,24 @@
-"""One HTTP endpoint of a server: its connection pool, credentials, limits, and errors in words."""
+"""One HTTP endpoint of a server: its address, credentials and limits, and errors in words."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
-import os
-import ssl
+import zlib
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from http import HTTPStatus
-from http.cookiejar import DefaultCookiePolicy
-from typing import Final
+from typing import Any, Final
+from urllib.parse import urljoin
 
 import httpx2
 
+from gateway import __version__
 from gateway.config.resolved import ServerConfig
 from gateway.errors import CallError, ServerUnavailable
+from gateway.upstream.addresses import Cookies, Place, following, without_secrets
 from gateway.upstream.handshake import as_object
+from gateway.upstream.http1 import Broken, Response
+from gateway.upstream.http_pool import HttpPool, NotConnected, Origin, basic
 from gateway.upstream.port import Json
 from gateway.wire import jsonrpc, sse
 
@@ -28,24 +30,19 @@ SESSION_ID: Final = "mcp-session-id"
 LAST_EVENT_ID: Final = "last-event-id"
 PROTOCOL_VERSION: Final = "mcp-protocol-version"
 
-Cookies = httpx2.Cookies
-"""One connection's cookies: what ties it to a replica must not tie others, or mix their sessions."""
-
-_NO_CONNECTION = (
-    httpx2.ConnectError,
-    httpx2.ConnectTimeout,
-    httpx2.UnsupportedProtocol,
-    httpx2.InvalidURL,
-)
 _MAX_REDIRECTS = 5
 _ENCODINGS = frozenset({"identity", "gzip", "deflate", ""})
 _SHOWN = 200
 """Characters of what a server gave that are shown in an error."""
 _ERROR_BODY = 64 * 1024
-_CONNECT_TIMEOUT = 10.0
+_UNPACKED = 64 * 1024
+"""Bytes that are unpacked at a time: a small body may hold any number."""
 _DRAIN = 1.0
-_KEEPALIVE = 4.0
-"""Seconds an idle connection is kept: less than the 5 after which common servers close theirs."""
+_OWN_HEADERS: Final = {
+    "accept": "*/*",
+    "accept-encoding": "gzip, deflate",
+    "user-agent": f"backchannel/{__version__}",
+}
 
 
 class TransportBroken(CallError):
@@ -69,7 +66,7 @@ class Rejected(ServerUnavailable):
 
 
 class Endpoint:
-    """The URL of one server, and a pool of connections that all who `use` it share.
+    """The URL of one server, and connections that all who `use` it share.
 
     There is no limit on the time a response takes (calls have limits of their own), only on
     connecting. Redirects are followed within the origin alone, since headers hold credentials.
@@ -82,7 +79,9 @@ class Endpoint:
         self.config = config
         self.max_message_bytes = max_message_bytes
         self.max_nesting = max_nesting
-        self._client: httpx2.AsyncClient | None = None
+        self._headers = _OWN_HEADERS | {name.lower(): value for name, value in config.headers.items()}
+        self._here: Place | None = None
+        self._pools: dict[Origin, HttpPool] = {}
         self._users = 0
 
     def __repr__(self) -> str:
@@ -94,31 +93,56 @@ class Endpoint:
         return without_secrets(self.config.url)
 
     @property
-    def url(self) -> httpx2.URL:
+    def here(self) -> Place:
         """The configured address; raises Unreachable if it is none."""
+        if self._here is None:
+            with self._in_words():
+                self._here = Place.of(httpx2.URL(self.config.url))
+                if self._here.url.userinfo and "authorization" not in self._headers:
+                    self._headers["authorization"] = basic(self._here.url.userinfo)
+        return self._here
+
+    def join(self, address: str) -> Place:
+        """Return the place that an address, perhaps a relative one, names from here.
+
+        Raises:
+            Unreachable: it is none.
+        """
         with self._in_words():
-            return httpx2.URL(self.config.url)
+            return Place.of(self.here.url.join(address))
 
     def acquire(self) -> None:
-        """Keep the pool open until the matching `release`."""
-        if self._client is None:
-            self._client = httpx2.AsyncClient(
-                headers=[*_encoded(self.config.headers), (b"accept-encoding", b"gzip, deflate")],
-                verify=_tls(),
-                timeout=httpx2.Timeout(None, connect=_CONNECT_TIMEOUT),
-                limits=httpx2.Limits(max_keepalive_connections=32, keepalive_expiry=_KEEPALIVE),
-                follow_redirects=False,
-            )
-            # Sessions share the pool, not their cookies: see `Cookies`.
-            self._client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        """Keep the connections until the matching `release`."""
         self._users += 1
 
-    async def release(self) -> None:
-        """Let go of the pool; the last one closes it."""
+    def release(self) -> None:
+        """Let go of the connections; the last one closes them."""
         self._users -= 1
-        if self._users == 0 and self._client is not None:
-            client, self._client = self._client, None
-            await client.aclose()
+        if self._users == 0:
+            pools, self._pools = self._pools, {}
+            for pool in pools.values():
+                pool.close()
+
+    def begin(
+        self, headers: Mapping[str, str], message: Json, cookies: Cookies, on_head: Callable[[Response], None]
+    ) -> Response | None:
+        """POST a message at once, where a connection is at hand; None where there is none.
+
+        `on_head` is called when the response's head is there, or it has failed (`Response.error`).
+        Redirects, cookies and encodings are the caller's business: see `is_plain` and `keep`.
+        """
+        here = self.here
+        pool = self._pools.get(here.origin)
+        content = jsonrpc.encode(message)
+        connection = None if pool is None else pool.idle()
+        if pool is None or connection is None:
+            return None
+        return connection.begin("POST", self._request(pool, "POST", here, headers, content, cookies), on_head)
+
+    def keep(self, response: Response, cookies: Cookies) -> None:
+        """Keep the cookies that a response to `begin` set."""
+        if response.cookies:
+            cookies.take(self.here, response.cookies)
 
     @asynccontextmanager
     async def open(
@@ -128,8 +152,8 @@ class Endpoint:
         message: Json | None = None,
         *,
         cookies: Cookies,
-        url: httpx2.URL | None = None,
-    ) -> AsyncGenerator[httpx2.Response]:
+        place: Place | None = None,
+    ) -> AsyncGenerator[Response]:
         """Send one request and yield its response with the body still to be read.
 
         `cookies` are those of the connection; the response's are added to them.
@@ -138,22 +162,22 @@ class Endpoint:
             Unreachable: no connection could be made.
             TransportBroken: it failed after that.
         """
-        assert self._client is not None, "acquire() comes first"
         content = None if message is None else jsonrpc.encode(message)
         with self._in_words():
-            request = self._client.build_request(
-                method, url or self.url, headers=_encoded(headers), content=content, cookies=cookies
-            )
-            response = await self._send(self._client, request)
-            cookies.extract_cookies(response)
+            response = await self._follow_redirects(method, place or self.here, headers, content, cookies)
+        async with self.reading(response):
+            yield response
+
+    @asynccontextmanager
+    async def reading(self, response: Response) -> AsyncGenerator[None]:
+        """Read a response in the block; what is left of it afterwards ends its connection."""
         try:
             self._check_encoding(response)
-            yield response
+            yield
         finally:
-            with self._in_words():
-                await response.aclose()
+            response.cancel()
 
-    async def body(self, response: httpx2.Response, limit: int | None = None) -> bytes:
+    async def body(self, response: Response, limit: int | None = None) -> bytes:
         """Read a whole body; raises CallError if it is larger than `limit` bytes."""
         limit = limit or self.max_message_bytes
         chunks: list[bytes] = []
@@ -161,11 +185,11 @@ class Endpoint:
         async for chunk in self._chunks(response):
             size += len(chunk)
             if size > limit:
-                raise self._too_large(f"a body of more than {limit} bytes")
+                raise self.too_large(f"a body of more than {limit} bytes")
             chunks.append(chunk)
         return b"".join(chunks)
 
-    async def follow(self, response: httpx2.Response, take: Callable[[sse.Event], bool]) -> bool:
+    async def follow(self, response: Response, take: Callable[[sse.Event], bool]) -> bool:
         """Give each event of a stream to `take` until it returns True; returns whether it did.
 
         What comes after that is read for a moment more and ignored, so that the connection
@@ -183,13 +207,13 @@ class Endpoint:
                             grace.reschedule(loop.time() + _DRAIN)
                             break
         except sse.EventTooLarge as error:
-            raise self._too_large(str(error)) from error
+            raise self.too_large(str(error)) from error
         except (TimeoutError, TransportBroken):
             if not finished:
                 raise
         return finished
 
-    async def discard(self, response: httpx2.Response) -> None:
+    async def discard(self, response: Response) -> None:
         """Read a body that says nothing, briefly, so that the connection can be used again."""
         try:
             async with asyncio.timeout(_DRAIN), aclosing(self._chunks(response)) as chunks:
@@ -198,7 +222,7 @@ class Endpoint:
         except (TimeoutError, TransportBroken):
             pass  # the connection is closed instead
 
-    async def rejection(self, response: httpx2.Response) -> tuple[Json | None, Rejected]:
+    async def rejection(self, response: Response) -> tuple[Json | None, Rejected]:
         """Read a response that is not a success.
 
         Returns the JSON-RPC error response in its body, if there is one, and the error that
@@ -210,15 +234,15 @@ class Endpoint:
         except (CallError, jsonrpc.Undecodable):
             message = {}
         said = message if isinstance(message.get("error"), dict) else None
-        return said, Rejected(self.config.name, self._status_in_words(response), response.status_code)
+        return said, Rejected(self.config.name, self._status_in_words(response), response.status)
 
-    def _status_in_words(self, response: httpx2.Response) -> str:
-        status = response.status_code
-        asked = f"{response.request.method} {self.shown}"
+    def _status_in_words(self, response: Response) -> str:
+        status = response.status
+        asked = f"{response.method} {self.shown}"
         words = f"{asked} was answered with HTTP {status} {_phrase(status)}".strip()
         where = f"server '{self.config.name}' in {self.config.source}"
-        if response.next_request is not None:
-            target = without_secrets(str(response.next_request.url))[:_SHOWN]
+        if 300 <= status < 400 and (location := response.headers.get("location")):
+            target = without_secrets(urljoin(self.config.url, location))[:_SHOWN]
             return (
                 f"{words} to {target}, which is not followed; set it as the `url` of {where} if it is meant"
             )
@@ -228,59 +252,136 @@ class Endpoint:
             return f"{words}; check the `url` of {where}, and its `type` (`http` or `sse`)"
         return words
 
-    def _check_encoding(self, response: httpx2.Response) -> None:
+    def _check_encoding(self, response: Response) -> None:
         """Refuse what could unpack to any size: encodings nobody asked for, and one inside another."""
-        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        encoding = _encoding(response)
         if encoding not in _ENCODINGS:
             raise CallError(
                 f"server '{self.config.name}' answered with content encoding '{encoding[:_SHOWN]}', and only "
                 "gzip or deflate, once, was asked for"
             )
 
-    async def _send(self, client: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Response:
+    async def _follow_redirects(
+        self, method: str, place: Place, headers: Mapping[str, str], content: bytes | None, cookies: Cookies
+    ) -> Response:
         for _ in range(_MAX_REDIRECTS):
-            response = await client.send(request, stream=True)
-            following = response.next_request
-            if following is None or not _stays(request, following):
+            response = await self._once(method, place, headers, content, cookies)
+            there = following(place, response)
+            if there is None:
                 return response
-            await response.aclose()
-            request = following
-        return await client.send(request, stream=True)
+            response.cancel()
+            place = there
+        return await self._once(method, place, headers, content, cookies)
 
-    async def _chunks(self, response: httpx2.Response) -> AsyncGenerator[bytes]:
+    async def _once(
+        self, method: str, place: Place, headers: Mapping[str, str], content: bytes | None, cookies: Cookies
+    ) -> Response:
+        pool = self._pools.get(place.origin)
+        if pool is None:
+            pool = self._pools[place.origin] = HttpPool(place.origin)
+        connection = pool.idle() or await pool.connect()
+        head: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def begun(_: Response) -> None:
+            if not head.done():
+                head.set_result(None)
+
+        request = self._request(pool, method, place, headers, content, cookies)
+        response = connection.begin(method, request, begun)
+        try:
+            await head
+        except BaseException:
+            response.cancel()
+            raise
+        if response.error is not None:
+            raise response.error
+        if response.cookies:
+            cookies.take(place, response.cookies)
+        return response
+
+    def _request(
+        self,
+        pool: HttpPool,
+        method: str,
+        place: Place,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        cookies: Cookies,
+    ) -> bytes:
+        """Return a request as it goes over the wire (RFC 9112, 3)."""
+        fields = {"host": place.host, **self._headers, **headers}
+        target = place.target
+        if (proxy := pool.absolute) is not None:
+            target = f"{place.origin.scheme}://{place.host}{target}"
+            if proxy.userinfo:
+                fields["proxy-authorization"] = basic(proxy.userinfo)
+        if (cookie := cookies.header(place)) is not None:
+            fields["cookie"] = cookie
+        if content is not None:
+            fields["content-length"] = str(len(content))
+        lines = [f"{name}: {value}\r\n" for name, value in fields.items()]
+        head = f"{method} {target} HTTP/1.1\r\n{''.join(lines)}\r\n".encode()
+        if head.count(b"\n") != len(lines) + 2 or head.count(b"\r") != len(lines) + 2 or b"\0" in head:
+            raise Broken("a header holds a line break, which no header can carry")
+        return head if content is None else head + content
+
+    async def _chunks(self, response: Response) -> AsyncGenerator[bytes]:
         with self._in_words():
-            async for chunk in response.aiter_bytes():
-                yield chunk
+            encoding = _encoding(response)
+            if encoding in ("", "identity"):
+                while chunk := await response.next():
+                    yield chunk
+                return
+            unpack = None
+            while chunk := await response.next():
+                unpack = unpack or _unpacker(chunk)
+                try:
+                    while chunk and not unpack.eof:
+                        yield unpack.decompress(chunk, _UNPACKED)
+                        chunk = unpack.unconsumed_tail
+                except zlib.error as error:
+                    raise Broken(f"its body is not {encoding}: {error}") from error
 
     @contextmanager
     def _in_words(self) -> Generator[None]:
         try:
             yield
-        except _NO_CONNECTION as error:
-            reason = f"{self.shown} cannot be reached: {_reason(error)}"
+        except (NotConnected, httpx2.InvalidURL) as error:
+            reason = f"{self.shown} cannot be reached: {error}"
             raise Unreachable(self.config.name, reason) from error
-        except (httpx2.HTTPError, httpx2.StreamError) as error:
-            raise TransportBroken(self.config.name, _reason(error)) from error
+        except Broken as error:
+            raise TransportBroken(self.config.name, str(error)) from error
 
-    def _too_large(self, what: str) -> CallError:
+    def too_large(self, what: str) -> CallError:
+        """Return the error for more bytes than a message may have."""
         return CallError(f"server '{self.config.name}' sent {what}; the limit is `limits.max_message_bytes`")
 
 
-def without_secrets(url: str) -> str:
-    """Return an address without user, password, query and fragment."""
-    scheme, separator, rest = url.partition("#")[0].partition("?")[0].rpartition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+def _encoding(response: Response) -> str:
+    return response.headers.get("content-encoding", "").strip().lower()
 
 
-def content_type(response: httpx2.Response) -> str:
+def _unpacker(begin: bytes) -> Any:
+    """Return what unpacks gzip or deflate, in either form that servers mean by the latter."""
+    raw = begin[:1] != b"\x1f" and begin[0] & 0x0F != zlib.DEFLATED
+    return zlib.decompressobj(-zlib.MAX_WBITS if raw else zlib.MAX_WBITS | 32)
+
+
+def is_plain(response: Response) -> bool:
+    """Whether a response is one JSON body, as it is."""
+    return (
+        response.is_success and content_type(response) == JSON and "content-encoding" not in response.headers
+    )
+
+
+def content_type(response: Response) -> str:
     """Return the media type of a response without its parameters, in lower case."""
     return response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def unexpected_type(server: str, method: str, response: httpx2.Response) -> CallError:
+def unexpected_type(server: str, method: str, response: Response) -> CallError:
     """Return the error for a response that is neither of the two content types there are."""
-    if response.status_code == HTTPStatus.ACCEPTED:
+    if response.status == HTTPStatus.ACCEPTED:
         return CallError(f"server '{server}' answered {method} with HTTP 202, which promises no response")
     return CallError(
         f"server '{server}' answered {method} with content type '{content_type(response)[:_SHOWN]}', "
@@ -288,43 +389,8 @@ def unexpected_type(server: str, method: str, response: httpx2.Response) -> Call
     )
 
 
-@functools.cache
-def _tls() -> ssl.SSLContext:
-    """Return the one TLS context of this process: loading the authorities takes 25 ms."""
-    return httpx2.create_ssl_context()
-
-
-def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    """Return headers as bytes: what a server gave us to send back need not be ASCII."""
-    return [(name.encode(), value.encode()) for name, value in headers.items()]
-
-
 def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
         return ""
-
-
-def _reason(error: BaseException) -> str:
-    """Return the most telling words of an error: those of the system, if they are there."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConnectionError) and cause.errno:
-            # Event loops put words and addresses of their own into `strerror`.
-            return os.strerror(cause.errno)
-        if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror
-        cause = cause.__cause__ or cause.__context__
-    return str(error) or type(error).__name__
-
-
-def _stays(sent: httpx2.Request, following: httpx2.Request) -> bool:
-    """Whether a redirect keeps method and origin (or upgrades http to https on the default ports)."""
-    here, there = sent.url, following.url
-    if following.method != sent.method or (there.userinfo and there.userinfo != here.userinfo):
-        return False
-    if (here.scheme, here.host, here.port) == (there.scheme, there.host, there.port):
-        return True
-    upgrade = (here.scheme, there.scheme, here.port, there.port) == ("http", "https", None, None)
-    return upgrade and here.host == there.host

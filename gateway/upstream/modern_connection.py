@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from gateway.calls.model import CallOutcome, Profile, Resume, Scope, Suspended
 from gateway.errors import PeerError
+from gateway.upstream.channel import Channel
 from gateway.upstream.connection import close
-from gateway.upstream.conversation import Channel, Conversation
+from gateway.upstream.conversation import Conversation
 from gateway.upstream.modern import Envelope
 from gateway.upstream.port import Hello, Json, Listener
 from gateway.upstream.rounds import drive

@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 from gateway.calls.model import Profile
 from gateway.config.resolved import ServerConfig
 from gateway.errors import CallError, PeerError, ServerUnavailable
+from gateway.upstream.channel import Channel
 from gateway.upstream.connection import close, unavailable
-from gateway.upstream.conversation import Channel, Conversation
+from gateway.upstream.conversation import Conversation
 from gateway.upstream.http import Rejected
 from gateway.upstream.modern import MODERN_VERSIONS, Envelope, Verdict, read_discover, read_refusal
 from gateway.upstream.port import Hello

@@ -7,19 +7,17 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
-import httpx2
-
 from gateway.errors import CallError, ConnectionLost, ServerUnavailable
-from gateway.upstream.conversation import Conversation, Pending
+from gateway.upstream.addresses import Cookies, Place, without_secrets
+from gateway.upstream.channel import Pending
+from gateway.upstream.conversation import Conversation
 from gateway.upstream.http import (
     EVENT_STREAM,
     JSON,
-    Cookies,
     Endpoint,
     TransportBroken,
     Unreachable,
     content_type,
-    without_secrets,
 )
 from gateway.upstream.port import Json
 from gateway.wire import sse
@@ -34,7 +32,7 @@ class SseChannel:
         endpoint.acquire()
         self._endpoint = endpoint
         self._cookies = Cookies()
-        self._target: asyncio.Future[httpx2.URL] = asyncio.get_running_loop().create_future()
+        self._target: asyncio.Future[Place] = asyncio.get_running_loop().create_future()
         self._reading: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
@@ -89,7 +87,7 @@ class SseChannel:
         target = await asyncio.shield(self._target)
         try:
             async with self._endpoint.open(
-                "POST", {"content-type": JSON}, message, cookies=self._cookies, url=target
+                "POST", {"content-type": JSON}, message, cookies=self._cookies, place=target
             ) as response:
                 if not response.is_success:
                     _, error = await self._endpoint.rejection(response)
@@ -107,7 +105,7 @@ class SseChannel:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=2.0)
-        await self._endpoint.release()
+        self._endpoint.release()
 
     async def _read(self) -> None:
         reason = "the gateway stopped reading its event stream"
@@ -143,14 +141,13 @@ class SseChannel:
 
     def _set_target(self, data: str) -> None:
         """Take the address that messages go to: of the same origin, or credentials would leave it."""
-        here = self._endpoint.url
         try:
-            there = here.join(data.strip())
-        except httpx2.InvalidURL as error:
-            self._refuse(f"its endpoint event holds no address: {error}")
+            there = self._endpoint.join(data.strip())
+        except Unreachable as error:
+            self._refuse(f"its endpoint event holds no address: {error.reason}")
             return
-        if (there.scheme, there.host, there.port) != (here.scheme, here.host, here.port):
-            self._refuse(f"its endpoint event names another origin, {without_secrets(str(there))}")
+        if there.origin != self._endpoint.here.origin:
+            self._refuse(f"its endpoint event names another origin, {without_secrets(str(there.url))}")
             return
         self._target.set_result(there)
 

@@ -8,7 +8,8 @@ import logging
 
 from gateway.config.resolved import ServerConfig
 from gateway.errors import ConnectionLost
-from gateway.upstream.conversation import CLOSED_BY_US, Conversation, Pending
+from gateway.upstream.channel import Pending
+from gateway.upstream.conversation import CLOSED_BY_US, Conversation
 from gateway.upstream.guardian import Guardian
 from gateway.upstream.port import Json
 from gateway.upstream.process import ServerProcess

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-import httpx2
-
 from gateway.errors import CallError, ConnectionLost
-from gateway.upstream.conversation import Conversation, Pending
+from gateway.upstream.addresses import Cookies
+from gateway.upstream.channel import Pending
+from gateway.upstream.conversation import Conversation
 from gateway.upstream.handshake import as_object
 from gateway.upstream.http import (
     ACCEPT,
@@ -18,14 +18,15 @@ from gateway.upstream.http import (
     LAST_EVENT_ID,
     PROTOCOL_VERSION,
     SESSION_ID,
-    Cookies,
     Endpoint,
     TransportBroken,
     Unreachable,
     content_type,
     unexpected_type,
 )
+from gateway.upstream.http1 import Response
 from gateway.upstream.port import Json
+from gateway.upstream.posting import Post
 from gateway.upstream.subscriptions import list_changes
 from gateway.wire import jsonrpc, sse
 
@@ -94,9 +95,10 @@ class HandshakeHttpChannel:
         if pending is None:
             await self._post(message)
             return
-        self._conversation.run(pending, self._exchange(message, pending))
-        assert pending.exchange is not None
-        self._spawn(pending.exchange)
+        post = Post(self._endpoint, self._conversation, self._cookies, pending, message, self._go_on)
+        # The answer to `initialize` names the session: it is looked at.
+        if pending.method == "initialize" or not post.begin(self._headers()):
+            self._go_on(message, pending)
 
     async def abandon(self, pending: Pending) -> None:
         """POST `notifications/cancelled`, then close the response."""
@@ -126,11 +128,11 @@ class HandshakeHttpChannel:
                     asyncio.timeout(2.0),
                     self._endpoint.open("DELETE", self._headers(), cookies=self._cookies) as response,
                 ):
-                    log.debug("ending the session was answered with HTTP %d", response.status_code)
+                    log.debug("ending the session was answered with HTTP %d", response.status)
         except (TimeoutError, CallError) as error:
             log.debug("server %s did not end its session: %s", self._endpoint.config.name, error)
         finally:
-            await self._endpoint.release()
+            self._endpoint.release()
 
     def _spawn(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
@@ -165,22 +167,30 @@ class HandshakeHttpChannel:
                 await self._refused(response)
             await self._endpoint.discard(response)
 
-    async def _refused(self, response: httpx2.Response, pending: Pending | None = None) -> None:
+    async def _refused(self, response: Response, pending: Pending | None = None) -> None:
         """Deal with an error status; returns only if the body answered `pending`."""
         said, error = await self._endpoint.rejection(response)
-        if response.status_code == 404 and self._session is not None and not _unknown_method(said):
+        if response.status == 404 and self._session is not None and not _unknown_method(said):
             self._conversation.end(_FORGOT)
             raise self._conversation.lost()
-        if pending is None or said is None or response.status_code in (401, 403):
+        if pending is None or said is None or response.status in (401, 403):
             raise error
         self._conversation.take(said, pending)
         if not pending.future.done():
             raise error
 
-    async def _exchange(self, message: Json, pending: Pending) -> None:
+    def _go_on(self, source: Json | Response, pending: Pending) -> None:
+        """Carry a request to its end in a task, from its message or from the head of its response."""
+        self._spawn(self._conversation.run(pending, self._exchange(source, pending)))
+
+    async def _exchange(self, source: Json | Response, pending: Pending) -> None:
         cursor = _Cursor()
         try:
-            await self._ask(message, pending, cursor)
+            if isinstance(source, Response):
+                async with self._endpoint.reading(source):
+                    await self._read(source, pending, cursor)
+            else:
+                await self._ask(source, pending, cursor)
             while not pending.future.done():
                 await self._resume(pending, cursor)
         except Unreachable as error:
@@ -190,20 +200,23 @@ class HandshakeHttpChannel:
 
     async def _ask(self, message: Json, pending: Pending, cursor: _Cursor) -> None:
         async with self._endpoint.open("POST", self._headers(), message, cookies=self._cookies) as response:
-            if not response.is_success:
-                await self._refused(response, pending)
-                return
-            if pending.method == "initialize":
-                self._session = response.headers.get(SESSION_ID)
-            kind = content_type(response)
-            if kind == EVENT_STREAM:
-                await self._follow(response, pending, cursor)
-            elif kind == JSON:
-                self._conversation.take_body(await self._endpoint.body(response), pending)
-            else:
-                raise unexpected_type(self._conversation.server, pending.method, response)
+            await self._read(response, pending, cursor)
 
-    async def _follow(self, response: httpx2.Response, pending: Pending, cursor: _Cursor) -> None:
+    async def _read(self, response: Response, pending: Pending, cursor: _Cursor) -> None:
+        if not response.is_success:
+            await self._refused(response, pending)
+            return
+        if pending.method == "initialize":
+            self._session = response.headers.get(SESSION_ID)
+        kind = content_type(response)
+        if kind == EVENT_STREAM:
+            await self._follow(response, pending, cursor)
+        elif kind == JSON:
+            self._conversation.take_body(await self._endpoint.body(response), pending)
+        else:
+            raise unexpected_type(self._conversation.server, pending.method, response)
+
+    async def _follow(self, response: Response, pending: Pending, cursor: _Cursor) -> None:
         """Read a request's stream; one that breaks after an event with an id can be taken up again."""
 
         def take(event: sse.Event) -> bool:
@@ -260,7 +273,7 @@ class HandshakeHttpChannel:
                 log.info("the GET stream will be opened again: %s", error)
             await asyncio.sleep(min(cursor.retry * 2**failures, _MAX_RETRY))
 
-    async def _may_listen(self, response: httpx2.Response) -> bool:
+    async def _may_listen(self, response: Response) -> bool:
         """Whether the GET stream is open; False if this server will never open it.
 
         Raises:
@@ -269,11 +282,11 @@ class HandshakeHttpChannel:
         if response.is_success and content_type(response) == EVENT_STREAM:
             return True
         said, error = await self._endpoint.rejection(response)
-        if response.status_code == 404 and self._session is not None and not _unknown_method(said):
+        if response.status == 404 and self._session is not None and not _unknown_method(said):
             self._conversation.end(_FORGOT)
-        elif response.status_code >= 500:
+        elif response.status >= 500:
             raise error
-        elif response.status_code != 405:
+        elif response.status != 405:
             # 405 is how a server says that it offers no such stream; anything else is unusual.
             log.info("there will be no GET stream: %s", error)
         self._listening.set()

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import asyncio
 
-import httpx2
-
 from gateway.errors import ConnectionLost
-from gateway.upstream.conversation import Conversation, Pending
+from gateway.upstream.addresses import Cookies
+from gateway.upstream.channel import Pending
+from gateway.upstream.conversation import Conversation
 from gateway.upstream.http import (
     ACCEPT,
     EVENT_STREAM,
     JSON,
-    Cookies,
     Endpoint,
     TransportBroken,
     Unreachable,
     content_type,
     unexpected_type,
 )
+from gateway.upstream.http1 import Response
 from gateway.upstream.port import Json
+from gateway.upstream.posting import Post
 from gateway.upstream.tool_headers import ToolHeaders
 from gateway.wire import sse
 
@@ -48,10 +49,9 @@ class ModernHttpChannel:
         if pending is None:
             return
         assert self._conversation is not None
-        self._conversation.run(pending, self._exchange(self._conversation, message, pending))
-        assert pending.exchange is not None
-        self._exchanges.add(pending.exchange)
-        pending.exchange.add_done_callback(self._exchanges.discard)
+        post = Post(self._endpoint, self._conversation, self._cookies, pending, message, self._go_on)
+        if not post.begin(self._headers(message)):
+            self._go_on(message, pending)
 
     async def abandon(self, pending: Pending) -> None:
         """Close the response stream, which is the cancellation."""
@@ -70,22 +70,36 @@ class ModernHttpChannel:
             exchange.cancel()
         if exchanges:
             await asyncio.wait(exchanges, timeout=2.0)
-        await self._endpoint.release()
+        self._endpoint.release()
 
-    async def _exchange(self, conversation: Conversation, message: Json, pending: Pending) -> None:
-        headers = {**ACCEPT, **self._tools.of(message)}
+    def _headers(self, message: Json) -> dict[str, str]:
+        return {**ACCEPT, **self._tools.of(message)}
+
+    def _go_on(self, source: Json | Response, pending: Pending) -> None:
+        """Carry a request to its end in a task, from its message or from the head of its response."""
+        assert self._conversation is not None
+        task = self._conversation.run(pending, self._exchange(self._conversation, source, pending))
+        self._exchanges.add(task)
+        task.add_done_callback(self._exchanges.discard)
+
+    async def _exchange(self, conversation: Conversation, source: Json | Response, pending: Pending) -> None:
         try:
-            async with self._endpoint.open("POST", headers, message, cookies=self._cookies) as response:
+            if isinstance(source, Response):
+                async with self._endpoint.reading(source):
+                    await self._read(conversation, source, pending)
+                return
+            headers = self._headers(source)
+            async with self._endpoint.open("POST", headers, source, cookies=self._cookies) as response:
                 await self._read(conversation, response, pending)
         except Unreachable as error:
             conversation.end(error.reason)
         except TransportBroken as error:
             raise ConnectionLost(conversation.server, error.reason) from error
 
-    async def _read(self, conversation: Conversation, response: httpx2.Response, pending: Pending) -> None:
+    async def _read(self, conversation: Conversation, response: Response, pending: Pending) -> None:
         if not response.is_success:
             said, error = await self._endpoint.rejection(response)
-            if said is None or response.status_code in (401, 403):
+            if said is None or response.status in (401, 403):
                 raise error
             conversation.take(said, pending)
             if not pending.future.done():

@@ -1,0 +1,67 @@
+"""A request's POST, answered by one JSON body: the common case, which takes no task of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gateway.errors import ConnectionLost
+from gateway.upstream.addresses import Cookies
+from gateway.upstream.channel import Pending
+from gateway.upstream.conversation import Conversation
+from gateway.upstream.http import Endpoint, is_plain
+from gateway.upstream.http1 import Response, TooLarge
+from gateway.upstream.port import Json
+
+
+class Post:
+    """One request of a conversation, on a connection that is at hand.
+
+    A response that is anything but one JSON body (an event stream, a refusal) goes to `go_on` as soon
+    as its head is there; if it is a redirect, the message goes there instead, to be sent once more.
+    """
+
+    __slots__ = ("_conversation", "_cookies", "_endpoint", "_go_on", "_message", "_pending")
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        conversation: Conversation,
+        cookies: Cookies,
+        pending: Pending,
+        message: Json,
+        go_on: Callable[[Json | Response, Pending], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._conversation = conversation
+        self._cookies = cookies
+        self._pending = pending
+        self._message = message
+        self._go_on = go_on
+
+    def begin(self, headers: Mapping[str, str]) -> bool:
+        """Send the request; False if that takes a new connection, and nothing was sent."""
+        response = self._endpoint.begin(headers, self._message, self._cookies, self._head)
+        self._pending.exchange = response
+        return response is not None
+
+    def _head(self, response: Response) -> None:
+        if response.error is not None:
+            self._body(response.error)
+            return
+        self._endpoint.keep(response, self._cookies)
+        if is_plain(response):
+            response.collect(self._endpoint.max_message_bytes, self._body)
+        elif 300 <= response.status < 400:
+            response.cancel()
+            self._go_on(self._message, self._pending)
+        else:
+            self._go_on(response, self._pending)
+
+    def _body(self, outcome: bytes | Exception) -> None:
+        if isinstance(outcome, bytes):
+            self._conversation.take_body(outcome, self._pending)
+        elif isinstance(outcome, TooLarge):
+            limit = self._endpoint.max_message_bytes
+            self._pending.fail(self._endpoint.too_large(f"a body of more than {limit} bytes"))
+        else:
+            self._pending.fail(ConnectionLost(self._conversation.server, str(outcome)))
