@@ -1,0 +1,263 @@
+"""When the gateway takes no more, what it says of it, and what passes all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+
+from gateway.calls.model import Call, CallOutcome
+from gateway.config.resolved import Limits
+from gateway.downstream.load import Load
+from gateway.errors import Overloaded, ServerBusy
+from tests.support.front import Front, ask, echo
+from tests.support.raw_http import ENVELOPE, META, EventStream, call, exchange, http, initialize, modern
+
+Json = dict[str, Any]
+FORM: Json = {"elicitation": {"form": {}}}
+ANSWER: Json = {"action": "accept", "content": {"x": "1"}}
+
+
+@asynccontextmanager
+async def holding(front: Front, request: Json, count: int) -> AsyncIterator[list[asyncio.Task[Any]]]:
+    """Have `count` calls in flight, sent alike; they end with the block."""
+    started, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow(_: Call, scope: Any) -> CallOutcome:
+        started.release()
+        await go_on.wait()
+        return {"content": []}
+
+    front.servers.behaviours["slow"] = slow
+    async with http(front) as client:
+        tasks = [asyncio.create_task(client.post("/mcp", **request)) for _ in range(count)]
+        for _ in tasks:
+            await started.acquire()
+        yield tasks
+        go_on.set()
+        for response in await asyncio.gather(*tasks):
+            assert "result" in response.json()
+
+
+def refused(response: httpx2.Response, status: int, bottleneck: str, setting: str) -> None:
+    assert response.status_code == status, response.text
+    error = response.json()["error"]
+    assert error["code"] == -32603
+    assert setting in error["message"]
+    assert error["data"]["overloaded"] == bottleneck
+    assert response.headers["retry-after"] == str(error["data"]["retry_after_seconds"])
+    assert 1 <= error["data"]["retry_after_seconds"] <= 3
+
+
+def weigh_down(front: Front) -> Load:
+    """Make a loop that nobody measures late."""
+    load = front.in_flight.load
+    for _ in range(2):
+        load.felt(9.0)
+    return load
+
+
+def test_one_hiccup_is_no_overload_two_in_a_row_are_and_it_ends_by_itself(caplog: Any) -> None:
+    load = Load(Limits(max_loop_lag_ms=100))
+    for late in (0.2, 0.0, 0.2, 0.05):
+        load.felt(late)
+        assert load.refusal() is None
+    assert not caplog.records
+    load.felt(0.2)
+    load.felt(0.2)
+    refusal = load.refusal()
+    assert refusal is not None
+    assert "limits.max_loop_lag_ms is 100" in str(refusal)
+    load.felt(0.06)
+    assert load.lagging, "it is not over at once, or it would come and go"
+    load.felt(0.05)
+    assert load.refusal() is None
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+
+
+async def test_the_log_has_one_line_for_many_refusals_and_one_when_they_are_over(caplog: Any) -> None:
+    load = Load()
+    for _ in range(100):
+        load.refused(Overloaded("limits.max_calls_per_client", "client", "ann"))
+        load.refused(ServerBusy("server 's' is busy", "s"))
+    assert len(caplog.records) == 2
+    status = load.status()
+    assert status["shed"] == {"client": 100, "server": 100, "gateway": 0, "lag": 0}
+    assert status["shedding"] == ["client ann", "server s"]
+    now = asyncio.get_running_loop().time()
+    load._end_spells(now + 0.5)
+    assert len(caplog.records) == 2
+    load._end_spells(now + 2)
+    assert [record.getMessage() for record in caplog.records[2:]] == [
+        "no calls are refused any more (client ann): 100 were",
+        "no calls are refused any more (server s): 100 were",
+    ]
+    assert load.status()["shedding"] == []
+
+
+async def test_a_loop_that_is_kept_from_its_work_is_seen_and_so_is_its_recovery() -> None:
+    load = Load(Limits(max_loop_lag_ms=20))
+    load.start()
+    try:
+        async with asyncio.timeout(20):
+            while not load.lagging:
+                asyncio.get_running_loop().call_soon(time.sleep, 0.08)
+                await asyncio.sleep(0)
+            while load.lagging:  # noqa: ASYNC110 - nothing else says when
+                await asyncio.sleep(0.01)
+    finally:
+        load.stop()
+
+
+async def test_a_client_with_too_many_calls_gets_429_and_others_are_served(start_front) -> None:
+    front = await start_front(limits=Limits(max_calls_per_client=2))
+    front.servers.behaviours["echo"] = echo
+    async with holding(front, modern(call("slow")), 2), http(front) as client:
+        refused(
+            await client.post("/mcp", **modern(call("echo"))), 429, "client", "limits.max_calls_per_client"
+        )
+        session = await initialize(client)
+        assert "result" in (await client.post("/mcp", json=call("echo"), headers=session)).json()
+    async with http(front) as client:
+        assert (await client.post("/mcp", **modern(call("echo")))).status_code == 200
+
+
+async def test_beyond_all_calls_a_call_gets_503_before_its_body_is_looked_at(start_front) -> None:
+    front = await start_front(limits=Limits(max_calls=2))
+    front.servers.behaviours["echo"] = echo
+    async with holding(front, modern(call("slow")), 2), http(front) as client:
+        refused(await client.post("/mcp", **modern(call("echo"))), 503, "gateway", "limits.max_calls")
+        nonsense = {**modern(call("echo")), "json": None, "content": b"{" * 1000}
+        refused(await client.post("/mcp", **nonsense), 503, "gateway", "limits.max_calls")
+        hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}
+        refused(await client.post("/mcp", json=hello), 503, "gateway", "limits.max_calls")
+        assert len(front.servers.calls) == 2
+    async with http(front) as client:
+        assert (await client.post("/mcp", **modern(call("echo")))).status_code == 200
+    assert front.in_flight.load.calls == 0
+
+
+async def test_a_session_is_refused_in_the_answer_to_its_request_since_another_status_would_end_it(
+    start_front,
+) -> None:
+    front = await start_front()
+    front.servers.behaviours["echo"] = echo
+    async with http(front) as client:
+        session = await initialize(client)
+        load = weigh_down(front)
+        answer = await client.post("/mcp", json=call("echo", 7), headers=session)
+        assert answer.json()["id"] == 7
+        refused(answer, 200, "lag", "limits.max_loop_lag_ms")
+        alive = {"jsonrpc": "2.0", "id": 8, "method": "ping"}
+        assert (await client.post("/mcp", json=alive, headers=session)).json()["result"] == {}
+        load.felt(0)
+        assert "result" in (await client.post("/mcp", json=call("echo"), headers=session)).json()
+        assert load.status()["shed"]["lag"] == 1
+
+
+async def test_the_answer_to_a_question_and_a_cancellation_pass_whatever_the_load(start_front) -> None:
+    front = await start_front()
+    front.servers.behaviours["ask"] = ask
+    async with http(front) as client:
+        session = await initialize(client, FORM)
+        asking = {"json": call("ask"), "headers": session}
+        async with client.stream("POST", "/mcp", **asking) as response:
+            stream = EventStream(response)
+            question = await stream.message()
+            weigh_down(front)
+            answer = {"jsonrpc": "2.0", "id": question["id"], "result": ANSWER}
+            assert (await client.post("/mcp", json=answer, headers=session)).status_code == 202
+            assert (await stream.message())["result"]["structuredContent"] == {"answer": ANSWER}
+
+
+async def test_a_cancellation_passes_whatever_the_load(start_front) -> None:
+    front = await start_front()
+    ended, started = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: Call, scope: Any) -> CallOutcome:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return {}
+
+    front.servers.behaviours["slow"] = slow
+    async with http(front) as client:
+        session = await initialize(client)
+        calling = asyncio.create_task(client.post("/mcp", json=call("slow", 5), headers=session))
+        await started.wait()
+        weigh_down(front)
+        cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}}
+        assert (await client.post("/mcp", json=cancelled, headers=session)).status_code == 202
+        await asyncio.wait_for(ended.wait(), 20)
+        await calling
+
+
+async def test_a_retry_that_brings_answers_passes_whatever_the_load(start_front) -> None:
+    front = await start_front()
+    front.servers.behaviours |= {"ask": ask, "echo": echo}
+    async with http(front) as client:
+        able = {**ENVELOPE, META + "clientCapabilities": FORM}
+        request = modern(call("ask"))
+        request["json"]["params"]["_meta"] = able
+        (asked,) = await exchange(client, request)
+        weigh_down(front)
+        again = await client.post("/mcp", **request)
+        refused(again, 503, "lag", "limits.max_loop_lag_ms")
+        smuggled = modern(call("echo", text='"requestState"'))
+        refused(await client.post("/mcp", **smuggled), 503, "lag", "limits.max_loop_lag_ms")
+        params = request["json"]["params"]
+        params["requestState"] = asked["result"]["requestState"]
+        params["inputResponses"] = dict.fromkeys(asked["result"]["inputRequests"], ANSWER)
+        (done,) = await exchange(client, request)
+        assert done["result"]["structuredContent"]["answer"] == ANSWER
+
+
+async def test_over_sse_the_refusal_comes_on_the_stream(start_front, caplog: Any) -> None:
+    caplog.set_level(logging.WARNING)
+    front = await start_front()
+    front.servers.behaviours["echo"] = echo
+    async with http(front) as client, client.stream("GET", front.sse) as response:
+        stream = EventStream(response)
+        path = (await stream.next()).data
+        load = weigh_down(front)
+        assert (await client.post(path, json=call("echo", 3))).status_code == 202
+        answer = await stream.message()
+        assert (answer["id"], answer["error"]["data"]["overloaded"]) == (3, "lag")
+        load.felt(0)
+        assert (await client.post(path, json=call("echo", 4))).status_code == 202
+        assert "result" in await stream.message()
+    assert "1 were refused" in caplog.text
+
+
+async def test_a_batch_is_refused_message_by_message_unless_it_has_an_answer_in_it(start_front) -> None:
+    front = await start_front()
+    front.servers.behaviours["echo"] = echo
+    async with http(front) as client:
+        hello = {"protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": {}}
+        message = {"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello}
+        opened = await client.post("/mcp", json=message)
+        session = {"mcp-session-id": opened.headers["mcp-session-id"]}
+        weigh_down(front)
+        answers = (await client.post("/mcp", json=[call("echo", 1), call("echo", 2)], headers=session)).json()
+        assert [(each["id"], each["error"]["data"]["overloaded"]) for each in answers] == [
+            (1, "lag"),
+            (2, "lag"),
+        ]
+        late = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 9}}
+        assert (await client.post("/mcp", json=[late], headers=session)).status_code == 202
+
+
+async def test_what_is_refused_for_too_many_sessions_says_when_to_come_back(start_front) -> None:
+    front = await start_front(limits=Limits(max_sessions=1))
+    async with http(front) as client:
+        await initialize(client)
+        hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}}
+        response = await client.post("/mcp", json=hello)
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
