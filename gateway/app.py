@@ -16,7 +16,7 @@ from gateway.calls.model import Asked, ChannelClosed, Identity, Json, Nobody
 from gateway.calls.parking import Parking, ParkingLimits
 from gateway.calls.relay import Relay
 from gateway.capabilities.registry import unmatched, warning
-from gateway.config.resolved import GatewayConfig
+from gateway.config.resolved import Costs, GatewayConfig
 from gateway.downstream.endpoint import Endpoint
 from gateway.downstream.exchange import Receive, Scope, Send
 from gateway.downstream.handshake import HandshakeEndpoint
@@ -37,8 +37,9 @@ from gateway.errors import ConfigurationError, ProviderError, QuestionRefused, S
 from gateway.llm.budgets import Metering
 from gateway.llm.chain import Chain
 from gateway.llm.ledger import MemoryLedger
-from gateway.llm.port import Llm
+from gateway.llm.port import Ledger, Llm
 from gateway.llm.registry import Services, build_llm, calls_tools
+from gateway.llm.shared_ledger import SharedLedger
 from gateway.observability.decisions import DecisionLog
 from gateway.policy.model import KINDS, Kind
 from gateway.security.authentication import ApiKeys
@@ -55,6 +56,7 @@ from gateway.upstream.events import (
 )
 from gateway.upstream.fleet import Fleet
 from gateway.wire import jsonrpc
+from gateway.workers.ownership import Seat
 
 logger = logging.getLogger(__name__)
 
@@ -69,11 +71,13 @@ _SETTLE = 10.0
 class Gateway:
     """A gateway and everything it owns. Use `running()` around serving `app`.
 
+    `seat` is its place where it is one of several workers that serve one address.
+
     Raises:
         ConfigurationError: it would be open to strangers.
     """
 
-    def __init__(self, config: GatewayConfig) -> None:
+    def __init__(self, config: GatewayConfig, seat: Seat | None = None) -> None:
         if (problem := exposure_problem(config)) is not None:
             raise ConfigurationError([problem])
         self.config = config
@@ -85,7 +89,8 @@ class Gateway:
         )
         self.llms: Mapping[Kind, Llm] = {"sampling": self._chains[0], "elicitation": self._chains[1]}
         costs = config.costs
-        self._metering = Metering(costs.budgets, MemoryLedger(costs.keep_days, costs.max_rows))
+        self._seat = seat
+        self._metering = Metering(costs.budgets, _ledger(costs, seat))
         self._cache = AnswerCache(config.sampling_cache)
         self.broker = build_broker(
             config,
@@ -95,23 +100,7 @@ class Gateway:
             cache=self._cache,
             queued=lambda kind: self._chains[KINDS.index(kind)].queued,
         )
-        self.fleet = Fleet(
-            config.servers,
-            {
-                server.name: dialer_for(
-                    server,
-                    max_message_bytes=config.limits.max_message_bytes,
-                    max_nesting=config.limits.max_nesting,
-                )
-                for server in config.servers
-            },
-            config.policy,
-            llm_kinds=[kind for kind, llm in self.llms.items() if llm.available],
-            llm_tools=calls_tools(config.sampling_llm),
-            on_unsolicited=self._unsolicited,
-            on_session=self._ask_session,
-            limits=config.limits,
-        )
+        self.fleet = self._build_fleet()
         self._elicitations = Elicitations(self._tell_session)
         self._load = Load(config.limits)
         self._in_flight = InFlight(config.limits.max_calls_per_client, self._load)
@@ -119,10 +108,18 @@ class Gateway:
         self._listeners = Listeners(self._subscriptions)
         self._methods = self._build_methods()
         self._sessions = Sessions(
-            self._methods, self._in_flight, self._subscriptions, config.limits, self._session_ended
+            self._methods,
+            self._in_flight,
+            self._subscriptions,
+            config.limits,
+            self._session_ended,
+            prefix=seat.prefix if seat is not None else "",
         )
         self._parking = Parking(
-            _parking_limits(config), lambda result: len(jsonrpc.encode(result)), gathering=_GATHERING
+            _parking_limits(config),
+            lambda result: len(jsonrpc.encode(result)),
+            seat.owner if seat is not None else None,
+            gathering=_GATHERING,
         )
         # A state outlives its call by as long as the call's outcome is kept: the client is told of it.
         lifetime = config.limits.max_call_seconds + config.limits.parked_result_seconds
@@ -180,6 +177,10 @@ class Gateway:
         """Wait until every server has been tried once."""
         await self._ready.wait()
 
+    def owner_of_state(self, state: Any) -> str | None:
+        """Return who has parked the call that a `requestState` belongs to; None if it is no parked call's."""
+        return self._sealer.owner_of(state)
+
     def chains(self) -> Sequence[Chain]:
         """Return the chains of LLM providers, for probing."""
         return self._chains
@@ -194,6 +195,7 @@ class Gateway:
             "in_flight": len(self._in_flight),
             "parked": len(self._parking),
             "refused_states": self._sealer.refused,
+            **({"forwarded": self._seat.forwarded} if self._seat is not None else {}),
             **self._load.status(),
         }
 
@@ -236,6 +238,25 @@ class Gateway:
     def guard(self) -> Guard:
         """Return the door keeper of this configuration."""
         return Guard(Origins(self.config.http), ApiKeys(self.config.api_keys))
+
+    def _build_fleet(self) -> Fleet:
+        return Fleet(
+            self.config.servers,
+            {
+                server.name: dialer_for(
+                    server,
+                    max_message_bytes=self.config.limits.max_message_bytes,
+                    max_nesting=self.config.limits.max_nesting,
+                )
+                for server in self.config.servers
+            },
+            self.config.policy,
+            llm_kinds=[kind for kind, llm in self.llms.items() if llm.available],
+            llm_tools=calls_tools(self.config.sampling_llm),
+            on_unsolicited=self._unsolicited,
+            on_session=self._ask_session,
+            limits=self.config.limits,
+        )
 
     def _build_methods(self) -> Methods:
         limits = self.config.limits
@@ -308,6 +329,12 @@ class Gateway:
         else:
             key = event.identity.key if event.identity else None
             self._subscriptions.resource_updated(event.server, event.params, key)
+
+
+def _ledger(costs: Costs, seat: Seat | None) -> Ledger:
+    if seat is None:
+        return MemoryLedger(costs.keep_days, costs.max_rows)
+    return SharedLedger(seat.ledger, seat.index, costs.keep_days, costs.max_rows)
 
 
 def _parking_limits(config: GatewayConfig) -> ParkingLimits:

@@ -38,6 +38,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "store": ANSWERS,
     "upstream": CONFIG | {"calls", "wire"},
     "downstream": CONFIG | {"calls", "wire", "security"},
+    "workers": CONFIG | {"downstream", "wire"},
 }
 """What each part may import, besides itself. `app` may use everything but `cli`, and `cli` everything."""
 

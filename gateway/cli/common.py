@@ -50,12 +50,15 @@ def fail(error: BackchannelError | str) -> NoReturn:
 
 def tell(error: BackchannelError | str) -> None:
     """Print what went wrong, and nothing else."""
+    print(words(error), file=sys.stderr)
+
+
+def words(error: BackchannelError | str) -> str:
+    """Return what is said of something that went wrong."""
     if isinstance(error, ConfigurationError):
-        for problem in error.problems:
-            print(problem, file=sys.stderr)
-        print(f"{counted(len(error.problems), 'problem')} in the configuration", file=sys.stderr)
-    else:
-        print(f"backchannel: {error}", file=sys.stderr)
+        count = f"{counted(len(error.problems), 'problem')} in the configuration"
+        return "\n".join([*map(str, error.problems), count])
+    return f"backchannel: {error}"
 
 
 def warn(config: GatewayConfig) -> None:

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.cli.common import fail
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gateway.app import Gateway
     from gateway.config.resolved import GatewayConfig
+    from gateway.workers.routing import App
 
 Listening = AbstractAsyncContextManager[tuple["Gateway", str]]
 
@@ -24,18 +25,33 @@ _GRACE = 5
 """Seconds that connections have to close once calls and streams have ended."""
 
 
-def build_server(config: GatewayConfig) -> tuple[Gateway, uvicorn.Server]:
-    """Return a gateway and the HTTP server that will serve it.
+def run(serving: Coroutine[Any, Any, None]) -> None:
+    """Run on uvloop where it is installed (it has no build for Windows)."""
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serving)
+        return
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serving)
 
-    Raises:
-        ConfigurationError: the gateway would be open to strangers, or a provider lacks something.
+
+async def _nothing(_: uvicorn.Server) -> None:
+    """Nothing more is to be started."""
+
+
+def build_server(
+    gateway: Gateway, app: App | None = None, started: Callable[[uvicorn.Server], Awaitable[None]] = _nothing
+) -> uvicorn.Server:
+    """Return the HTTP server that will serve a gateway, or `app` in front of it.
+
+    `started` is awaited when the gateway has started.
     """
     import uvicorn
 
-    from gateway.app import Gateway
     from gateway.downstream.connections import bounded_protocol
 
-    gateway = Gateway(config)
+    config = gateway.config
 
     class Server(uvicorn.Server):
         """Ends calls and streams before it waits for connections, and leaves signals to its owner."""
@@ -44,12 +60,16 @@ def build_server(config: GatewayConfig) -> tuple[Gateway, uvicorn.Server]:
         def capture_signals(self) -> Generator[None]:
             yield
 
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            await started(self)
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             await gateway.stop_serving()
             await super().shutdown(sockets)
 
     settings = uvicorn.Config(
-        gateway.app,
+        gateway.app if app is None else app,
         lifespan="on",
         log_config=None,
         # Its comings and goings say nothing that our own ready line does not.
@@ -61,7 +81,7 @@ def build_server(config: GatewayConfig) -> tuple[Gateway, uvicorn.Server]:
         server_header=False,
         timeout_graceful_shutdown=_GRACE,
     )
-    return gateway, Server(settings)
+    return Server(settings)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -100,8 +120,11 @@ def url_of(listener: socket.socket) -> str:
 @contextlib.asynccontextmanager
 async def listening(config: GatewayConfig) -> AsyncGenerator[tuple[Gateway, str]]:
     """Serve until the block ends; yields once every server has been tried."""
+    from gateway.app import Gateway
+
     listener = listen(config.http.host, config.http.port)
-    gateway, server = build_server(config)
+    gateway = Gateway(config)
+    server = build_server(gateway)
     serving = asyncio.ensure_future(server.serve(sockets=[listener]))
     ready = asyncio.ensure_future(gateway.wait_ready())
     try:

@@ -10,14 +10,14 @@ import signal
 import stat
 import sys
 import threading
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 from gateway import __version__
-from gateway.cli.common import DEFAULT_CONFIG, ConfigOption, fail, load_config, warn
-from gateway.cli.listening import build_server, listen, url_of
+from gateway.cli.common import DEFAULT_CONFIG, ConfigOption, counted, fail, load_config, warn
+from gateway.cli.listening import build_server, listen, run, url_of
 from gateway.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ def serve(
     stdio: Annotated[
         bool, typer.Option("--stdio", help="Serve one client on standard input and output.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that serve the address together (docs/workers.md).")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json.")] = None,
 ) -> None:
@@ -44,29 +47,26 @@ def serve(
         "http.host": host,
         "http.port": port,
         "http.insecure": insecure or None,
+        "http.workers": workers,
         "logging.level": log_level,
         "logging.format": log_format,
     }
     loaded = load_config(config, {key: value for key, value in given.items() if value is not None})
     warn(loaded)
+    if stdio and loaded.http.workers > 1:
+        fail("--stdio serves one client, in one process; leave out --workers (http.workers)")
     from gateway.observability.logging import configure
 
     configure(loaded.logging)
     try:
-        _run(_serve_stdio(loaded, _pipe_of_file()) if stdio else _serve_http(loaded))
+        if stdio:
+            run(_serve_stdio(loaded, _pipe_of_file()))
+        elif loaded.http.workers > 1:
+            asyncio.run(_serve_by_workers(loaded))
+        else:
+            run(_serve_http(loaded))
     except ConfigurationError as error:
         fail(error)
-
-
-def _run(serving: Coroutine[Any, Any, None]) -> None:
-    """Run on uvloop where it is installed (it has no build for Windows)."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(serving)
-        return
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serving)
 
 
 async def _serve_stdio(config: GatewayConfig, source: BinaryIO | None) -> None:
@@ -98,9 +98,42 @@ def _pipe_of_file() -> BinaryIO | None:
     return open(readable, "rb")
 
 
-async def _serve_http(config: GatewayConfig) -> None:
+async def _serve_by_workers(config: GatewayConfig) -> None:
+    from gateway.security.exposure import exposure_problem
+    from gateway.workers.folder import private_folder
+    from gateway.workers.supervisor import Supervisor, WorkerFailed, python
+
+    if (problem := exposure_problem(config)) is not None:
+        raise ConfigurationError([problem])
     listener = listen(config.http.host, config.http.port)
-    gateway, server = build_server(config)
+    url, count = url_of(listener), config.http.workers
+    with private_folder() as folder:
+        supervisor = Supervisor(
+            config,
+            listener,
+            folder,
+            python("gateway.cli.worker"),
+            lambda told: _say_ready(url, _agreed(told), count),
+        )
+        _on_stop(supervisor.stop)
+        try:
+            await supervisor.run()
+        except WorkerFailed as failed:
+            print(failed, file=sys.stderr)
+            raise typer.Exit(1) from None
+
+
+def _agreed(told: Sequence[Sequence[str]]) -> list[str]:
+    """Return one description for each server, or several where workers found it in different states."""
+    return [" / ".join(dict.fromkeys(each)) for each in zip(*told, strict=True)]
+
+
+async def _serve_http(config: GatewayConfig) -> None:
+    from gateway.app import Gateway
+
+    listener = listen(config.http.host, config.http.port)
+    gateway = Gateway(config)
+    server = build_server(gateway)
 
     def stop() -> None:
         server.should_exit = True
@@ -122,13 +155,17 @@ def _on_stop(stop: Callable[[], object]) -> None:
 async def _announce(gateway: Gateway, url: str) -> None:
     """Print the one line that says the gateway is ready, and how its servers are."""
     await gateway.wait_ready()
-    servers = gateway.servers()
-    count = f"{len(servers)} server{'s' if len(servers) != 1 else ''}"
-    told = ", ".join(_describe(server) for server in servers)
-    print(f"backchannel {__version__} ready on {url} — {count}{': ' if told else ''}{told}", flush=True)
+    _say_ready(url, [describe(server) for server in gateway.servers()])
 
 
-def _describe(server: ServerStatus) -> str:
+def _say_ready(url: str, servers: Sequence[str], workers: int = 1) -> None:
+    parts = ([counted(workers, "worker")] if workers > 1 else []) + [counted(len(servers), "server")]
+    told = f": {', '.join(servers)}" if servers else ""
+    print(f"backchannel {__version__} ready on {url} — {', '.join(parts)}{told}", flush=True)
+
+
+def describe(server: ServerStatus) -> str:
+    """Return how a server is, in a few words."""
     if server.state == "up":
         return f"{server.name} (up, {server.tools} tool{'s' if server.tools != 1 else ''})"
     return (

@@ -220,11 +220,21 @@ class _Loading:
             allowed_origins=tuple(written.allowed_origins),
             insecure=written.insecure,
             keepalive_seconds=written.keepalive_seconds,
+            workers=written.workers,
         )
+        if http.workers > 1:
+            self.report.note(document, ("http", "workers"), _EACH_WORKER.format(http.workers))
         # A broken `auth` block is reported as such; that nothing protects the bind would follow from it.
         if "auth" not in document.data:
             check_exposure(http, keys, document, self.report)
         return http
+
+
+_EACH_WORKER = (
+    "each of the {} workers has its own connections to the servers, answer cache and circuits, and counts "
+    "limits, lanes and max_concurrent for itself, so that all together may reach that many times each; "
+    "budgets are shared"
+)
 
 
 def _named_variables(value: Any, name: str = "") -> Iterator[str]:

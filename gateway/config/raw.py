@@ -26,6 +26,7 @@ from gateway.config.raw_llm import RawBudget, RawCache, RawCosts, RawLlm, RawMod
 from gateway.config.raw_servers import RawNamedServer
 from gateway.config.raw_techniques import TechniqueChoice
 from gateway.config.resolved import (
+    MOST_WORKERS,
     ElicitationByLlm,
     GatewayConfig,
     Http,
@@ -57,6 +58,9 @@ class RawHttp(Raw):
     """Allow a bind beyond loopback without authentication."""
     keepalive_seconds: Seconds = _HTTP.keepalive_seconds
     """Pause between keep-alive comments on open streams."""
+    workers: Annotated[int, Field(ge=1, le=MOST_WORKERS)] = _HTTP.workers
+    """Processes that serve the address together; also `serve --workers`. What they share, and what each has
+    for itself, is in `docs/workers.md`."""
 
 
 class RawKey(Raw):

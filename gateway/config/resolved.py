@@ -235,12 +235,16 @@ class Limits:
     page_size: int = 500
 
 
+MOST_WORKERS: Final = 64
+"""Processes that may serve one address."""
+
+
 @dataclass(frozen=True, slots=True)
 class Http:
     """How the gateway listens.
 
     `allowed_hosts` and `allowed_origins` extend what the bind address implies
-    (`*` allows any).
+    (`*` allows any). `workers` is how many processes serve the address.
     """
 
     host: str = "127.0.0.1"
@@ -249,6 +253,7 @@ class Http:
     allowed_origins: tuple[str, ...] = ()
     insecure: bool = False
     keepalive_seconds: float = 15.0
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,18 @@ class Sealer:
         logger.warning("refused a requestState: %s", reason)
         raise InvalidCall(INVALID_STATE)
 
+    def owner_of(self, token: Any) -> str | None:
+        """Return who has parked the call that a token of ours belongs to; None for every other token.
+
+        Whether the token may be used is not looked at: the owner does.
+        """
+        if not isinstance(token, str) or len(token) > self._limit:
+            return None
+        try:
+            return jsonrpc.decode(self._codec.unseal(token)).get("owner")
+        except (InvalidRequestState, jsonrpc.Undecodable):
+            return None
+
     def _read(self, kept: Json, binding: str) -> Resume | ParkedAt:
         if kept.get("v") != _FORMAT or kept.get("aud") != self._audience:
             raise InvalidRequestState("minted by another deployment")

@@ -20,7 +20,10 @@ logger = logging.getLogger(__name__)
 
 
 class Sessions:
-    """Opens, finds and ends sessions. `on_end` hears of each that has ended."""
+    """Opens, finds and ends sessions. `on_end` hears of each that has ended.
+
+    Every id begins with `prefix`, which tells siblings whose session it is.
+    """
 
     def __init__(
         self,
@@ -30,6 +33,7 @@ class Sessions:
         limits: Limits,
         on_end: Callable[[Session], None],
         clock: Callable[[], float] = time.monotonic,
+        prefix: str = "",
     ) -> None:
         self._methods = methods
         self._in_flight = in_flight
@@ -37,6 +41,7 @@ class Sessions:
         self.limits = limits
         self._on_end = on_end
         self._clock = clock
+        self._prefix = prefix
         self._sessions: dict[str, Session] = {}
         self._by_tag: dict[str, Session] = {}
 
@@ -57,7 +62,7 @@ class Sessions:
                 f"{len(self._sessions)} sessions are open (limits.max_sessions); raise it, or try later"
             )
         session = Session(
-            secrets.token_urlsafe(32),
+            self._prefix + secrets.token_urlsafe(32),
             principal,
             self._methods,
             self._in_flight,

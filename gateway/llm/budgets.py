@@ -7,7 +7,6 @@ one answer at most. A failed or cancelled attempt is not counted: its provider t
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -48,7 +47,6 @@ class Metering:
         self.ledger = ledger
         self._budgets = budgets
         self._now = now
-        self._on_the_way: defaultdict[str, Spending] = defaultdict(Spending)
         self._warned: set[tuple[str, str]] = set()
 
     def charged(self, llm: Llm, account: Account) -> Llm:
@@ -87,7 +85,7 @@ class Metering:
         day = self._day()
         warnings: list[str] = []
         for held in self.held(account):
-            used = self.ledger.spent(day, held.scope) + self._on_the_way[held.scope]
+            used = self.ledger.spent(day, held.scope) + self.ledger.on_the_way(held.scope)
             if _fraction(held.rule, used) < 1:
                 continue
             text = _exceeded(held, used)
@@ -98,29 +96,26 @@ class Metering:
         return tuple(warnings)
 
     @contextmanager
-    def reserved(self, account: Account, plan: Plan) -> Generator[None]:
-        """Count what a request may come to while it is on its way."""
+    def reserved(self, account: Account, plan: Plan) -> Generator[tuple[str, ...]]:
+        """Count what a request may come to while it is on its way; gives the warnings of `admit`.
+
+        Raises:
+            ProviderError: as `admit`.
+        """
         most = Spending(0, plan.tokens, 0, plan.cost_usd or 0.0)
         scopes = [held.scope for held in self.held(account)]
-        for scope in scopes:
-            self._on_the_way[scope] += most
+        with self.ledger.alone():
+            warnings = self.admit(account)
+            self.ledger.reserve(scopes, most)
         try:
-            yield
+            yield warnings
         finally:
-            for scope in scopes:
-                self._release(scope, most)
+            self.ledger.release(scopes, most)
 
     def charge(self, account: Account, completion: Completion) -> None:
         """Write an answer into the ledger."""
         scopes = [_EVERYTHING, *(held.scope for held in self.held(account))]
         self.ledger.charge(self._day(), account, completion, scopes)
-
-    def _release(self, scope: str, most: Spending) -> None:
-        left = self._on_the_way[scope] + replace(most, input_tokens=-most.input_tokens, usd=-most.usd)
-        if left.input_tokens <= 0:
-            del self._on_the_way[scope]
-        else:
-            self._on_the_way[scope] = left
 
     def _warn(self, day: str, held: _Held, text: str) -> None:
         """Log once a day and budget that it is spent."""
@@ -161,8 +156,7 @@ class _Charged:
         return self._llm.plan(prompt)
 
     async def complete(self, prompt: Prompt, budget: Budget) -> Completion:
-        warnings = self._metering.admit(self._account)
-        with self._metering.reserved(self._account, self._llm.plan(prompt)):
+        with self._metering.reserved(self._account, self._llm.plan(prompt)) as warnings:
             completion = await self._llm.complete(prompt, budget)
             self._metering.charge(self._account, completion)
         return replace(completion, warnings=(*completion.warnings, *warnings))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from gateway.llm.port import Account, Completion, Spending
@@ -11,7 +12,7 @@ from gateway.llm.port import Account, Completion, Spending
 COLUMNS: Final = ("day", "kind", "server", "tool", "client", "principal", "provider", "model")
 """What rows are kept by, and can be summed by; beside these the last calls, as ``call``."""
 OTHERS: Final = "(others)"
-_CALLS: Final = 1000
+KEPT_CALLS: Final = 1000
 _SCOPE_DAYS: Final = 2
 
 Row = tuple[str | None, ...]
@@ -30,13 +31,19 @@ class MemoryLedger:
         self._days: OrderedDict[str, dict[Row, Spending]] = OrderedDict()
         self._scopes: OrderedDict[str, defaultdict[str, Spending]] = OrderedDict()
         self._calls: OrderedDict[int, Spending] = OrderedDict()
+        self._on_the_way: defaultdict[str, Spending] = defaultdict(Spending)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """See `Ledger.alone`: there is nobody else."""
+        return nullcontext()
 
     def charge(self, day: str, account: Account, completion: Completion, scopes: Sequence[str]) -> None:
         """See `Ledger.charge`."""
-        usage, cost = completion.usage, completion.cost_usd
-        spent = Spending(1, usage.input_tokens or 0, usage.output_tokens or 0, cost or 0.0, int(cost is None))
+        spent = spending_of(completion)
         rows = self._days.setdefault(day, {})
-        row = self._row(day, account, completion, rows)
+        row = row_of(day, account, completion)
+        if row not in rows and len(rows) >= self._max_rows:
+            row = row_of(day, account, None)
         rows[row] = rows.get(row, Spending()) + spent
         of_scopes = self._scopes.setdefault(day, defaultdict(Spending))
         for scope in scopes:
@@ -45,7 +52,7 @@ class MemoryLedger:
             self._calls[account.call] = self._calls.get(account.call, Spending()) + spent
         _forget(self._days, self._keep_days)
         _forget(self._scopes, _SCOPE_DAYS)
-        _forget(self._calls, _CALLS)
+        _forget(self._calls, KEPT_CALLS)
 
     def spent(self, day: str, scope: str) -> Spending:
         """See `Ledger.spent`."""
@@ -59,29 +66,65 @@ class MemoryLedger:
             ValueError: a column that there is not.
         """
         if list(by) == ["call"]:
-            return [{"call": call, **_shown(spent)} for call, spent in self._calls.items()]
-        unknown = sorted(set(by) - set(COLUMNS))
-        if unknown:
-            known = ", ".join(COLUMNS)
-            raise ValueError(f"cannot sum by {', '.join(unknown)}; there are {known}, and call alone")
-        places = [COLUMNS.index(name) for name in by]
-        sums: dict[Row, Spending] = {}
-        for kept in [self._days.get(day, {})] if day is not None else self._days.values():
-            for row, spent in kept.items():
-                key = tuple(row[place] for place in places)
-                sums[key] = sums.get(key, Spending()) + spent
-        return [{**dict(zip(by, key, strict=True)), **_shown(spent)} for key, spent in sums.items()]
+            return [{"call": call, **shown(spent)} for call, spent in self._calls.items()]
+        days = [self._days.get(day, {})] if day is not None else self._days.values()
+        return summed((kept for rows in days for kept in rows.items()), by)
 
-    def _row(self, day: str, account: Account, completion: Completion, rows: Mapping[Row, Spending]) -> Row:
-        row: Row = (
-            *(day, account.kind, account.server, account.tool, account.client, account.principal),
-            *(completion.provider, completion.model),
-        )
-        full = row not in rows and len(rows) >= self._max_rows
-        return (day, account.kind, *([OTHERS] * (len(COLUMNS) - 2))) if full else row
+    def on_the_way(self, scope: str) -> Spending:
+        """See `Ledger.on_the_way`."""
+        return self._on_the_way.get(scope, Spending())
+
+    def reserve(self, scopes: Sequence[str], most: Spending) -> None:
+        """See `Ledger.reserve`."""
+        for scope in scopes:
+            self._on_the_way[scope] += most
+
+    def release(self, scopes: Sequence[str], most: Spending) -> None:
+        """See `Ledger.release`."""
+        for scope in scopes:
+            left = self._on_the_way[scope] + -most
+            if left.input_tokens <= 0:
+                del self._on_the_way[scope]
+            else:
+                self._on_the_way[scope] = left
 
 
-def _shown(spent: Spending) -> dict[str, Any]:
+def spending_of(completion: Completion) -> Spending:
+    """Return what one answer came to."""
+    usage, cost = completion.usage, completion.cost_usd
+    return Spending(1, usage.input_tokens or 0, usage.output_tokens or 0, cost or 0.0, int(cost is None))
+
+
+def row_of(day: str, account: Account, completion: Completion | None) -> Row:
+    """Return the row that an answer is kept in; without an answer, the one for all that finds no room."""
+    if completion is None:
+        return (day, account.kind, *([OTHERS] * (len(COLUMNS) - 2)))
+    return (
+        *(day, account.kind, account.server, account.tool, account.client, account.principal),
+        *(completion.provider, completion.model),
+    )
+
+
+def summed(kept: Iterable[tuple[Row, Spending]], by: Sequence[str]) -> list[dict[str, Any]]:
+    """Sum rows by some of their columns.
+
+    Raises:
+        ValueError: a column that there is not.
+    """
+    unknown = sorted(set(by) - set(COLUMNS))
+    if unknown:
+        known = ", ".join(COLUMNS)
+        raise ValueError(f"cannot sum by {', '.join(unknown)}; there are {known}, and call alone")
+    places = [COLUMNS.index(name) for name in by]
+    sums: dict[Row, Spending] = {}
+    for row, spent in kept:
+        key = tuple(row[place] for place in places)
+        sums[key] = sums.get(key, Spending()) + spent
+    return [{**dict(zip(by, key, strict=True)), **shown(spent)} for key, spent in sums.items()]
+
+
+def shown(spent: Spending) -> dict[str, Any]:
+    """Return what was spent, for `/api/costs`."""
     return {
         "requests": spent.requests,
         "input_tokens": spent.input_tokens,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -127,6 +128,9 @@ class Spending:
             self.unpriced + other.unpriced,
         )
 
+    def __neg__(self) -> Spending:
+        return Spending(-self.requests, -self.input_tokens, -self.output_tokens, -self.usd, -self.unpriced)
+
 
 class Ledger(Protocol):
     """Remembers what was spent. In memory; what is kept elsewhere has to answer as fast."""
@@ -137,6 +141,22 @@ class Ledger(Protocol):
 
     def spent(self, day: str, scope: str) -> Spending:
         """Return what a scope has spent on a day."""
+        ...
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep whoever else uses this ledger from changing it while the block runs; it must not wait."""
+        ...
+
+    def reserve(self, scopes: Sequence[str], most: Spending) -> None:
+        """Count what a request on its way may still spend of each of `scopes`."""
+        ...
+
+    def release(self, scopes: Sequence[str], most: Spending) -> None:
+        """Count it no more: the request has ended."""
+        ...
+
+    def on_the_way(self, scope: str) -> Spending:
+        """Return what requests on their way may still spend of a scope."""
         ...
 
     def rows(self, by: Sequence[str], day: str | None = None) -> Sequence[Mapping[str, Any]]:
