@@ -1,0 +1,1 @@
+"""How fast the gateway is, beside other gateways, in one run on one machine."""
