@@ -90,7 +90,7 @@ class Outbox:
         if about is not None:
             self._supersede(about)
         self._last += 1
-        item = Item(self._last, jsonrpc.encode(message), lossy, about)
+        item = Item(self._last, jsonrpc.encode_to_keep(message), lossy, about)
         self._make_room(len(item.data))
         self._waiting.append(item)
         self._waiting_bytes += len(item.data)

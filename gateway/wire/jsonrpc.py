@@ -55,6 +55,14 @@ def encode(message: Any) -> bytes:
         return json.dumps(message, separators=(",", ":")).encode()
 
 
+def encode_to_keep(message: Any) -> bytes:
+    """Serialise what stays in memory for a while, in no more of it than it is long.
+
+    orjson does not shrink the buffer it writes to, which is of 4 KiB at least and up to ten times the text.
+    """
+    return b"%b" % encode(message)
+
+
 def decode(data: bytes | bytearray | memoryview | str, max_nesting: int = MAX_NESTING) -> Any:
     """Parse JSON with nothing lost: integers of any size and lone surrogates stay what they are.
 

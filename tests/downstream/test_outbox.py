@@ -1,5 +1,6 @@
 import asyncio
 import json
+import tracemalloc
 
 from gateway.downstream.outbox import Outbox
 
@@ -112,3 +113,17 @@ async def test_what_is_kept_for_a_reader_that_comes_back_is_bounded_in_bytes_too
     outbox.close()
     assert len(await read_all(outbox)) == 5
     assert [number for number, _ in await read_all(outbox, after=0)] == [4, 5]
+
+
+async def test_a_kept_message_takes_the_memory_that_the_bounds_count() -> None:
+    outbox = Outbox(backlog=1000)
+    outbox.put(progress(0))
+    tracemalloc.start()
+    try:
+        for number in range(1, 500):
+            outbox.put(progress(number))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # The encoder writes to buffers of 4 KiB that it does not shrink.
+    assert held < outbox.size + 500 * 400
