@@ -22,7 +22,7 @@ from tests.support.options import conditions, llms, routing, techniques
 from tests.support.options.stand import Row, all_played, played
 from tests.support.raw.peers import SCRIPT, raw_server
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.extensive]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ROOTS: tuple[type[BaseModel], ...] = (
     raw.RawSampling,
@@ -32,13 +32,21 @@ ROOTS: tuple[type[BaseModel], ...] = (
     raw_llm.RawModel,
     raw_llm.RawCosts,
 )
+OF_A_LEVEL = {
+    "sampling_strategy",
+    "elicitation_strategy",
+    "sampling_technique",
+    "elicitation_min_confidence",
+    "budget",
+}
 PARTS: dict[type[BaseModel], set[str]] = {
-    RawTool: {"sampling_strategy", "elicitation_strategy", "sampling_technique", "budget"},
-    RawServer: {"sampling_strategy", "elicitation_strategy", "sampling_technique", "budget"},
+    RawTool: OF_A_LEVEL,
+    RawServer: OF_A_LEVEL,
+    raw.RawGateway: {"label_questions"},
     raw.RawLimits: {"max_question_depth", "max_tokens_per_question"},
 }
 """Of models that are about more than who answers, the fields that are about it."""
-ABOUT_WHO_ANSWERS = ("strategy", "technique", "budget")
+ABOUT_WHO_ANSWERS = ("strategy", "technique", "confidence", "budget", "label")
 """Words in the names of such fields, so that a new one is missed here."""
 ROWS: list[Row] = [*routing.ROWS, *llms.ROWS, *techniques.ROWS, *conditions.ROWS]
 
@@ -97,11 +105,12 @@ async def test_every_option_has_a_row_and_every_row_an_option() -> None:
 
 
 async def test_no_field_about_who_answers_is_left_out_of_the_parts() -> None:
-    for model in (RawTool, RawServer):
+    for model in (RawTool, RawServer, raw.RawGateway):
         about = {name for name in model.model_fields if any(word in name for word in ABOUT_WHO_ANSWERS)}
         assert about == PARTS[model]
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("number", range(len(ROWS)), ids=[row.option for row in ROWS])
 async def test_another_value_shows(number: int, seen: list[tuple[Any, ...]]) -> None:
     for value in seen[number]:
@@ -111,6 +120,7 @@ async def test_another_value_shows(number: int, seen: list[tuple[Any, ...]]) -> 
     assert seen[number][0] != seen[number][1]
 
 
+@pytest.mark.extensive
 async def test_another_value_of_a_condition_shows(server: str, tmp_path: Path) -> None:
     row = conditions.ALL
     seen = await played(row, row.values[0], server, tmp_path / "house")

@@ -60,6 +60,12 @@ async def _form_asked(s: Stand) -> list[int]:
     return [len(service.requests) for service in s.services.values()]
 
 
+async def _shown(s: Stand) -> str:
+    """What the client's user reads."""
+    await s.answer(ELICITATION)
+    return s.person.asked[0].message
+
+
 async def _complex(s: Stand) -> str:
     return "error" if "error" in await s.answer(ARRAY) else "llm"
 
@@ -218,6 +224,11 @@ def of_routing(model: str, kind: str) -> list[Row]:
     ]
 
 
+def floor(option: str, at: str, values: tuple[Any, Any] = (0, 1)) -> Row:
+    """The row of one place that says how far a form of the LLM's must be believed."""
+    return Row(option, at, values, ("llm", FAILED), lambda s: s.form(), one=FILLING)
+
+
 ROWS: list[Row] = [
     *of_kind("RawSampling", "sampling"),
     *of_kind("RawElicitation", "elicitation"),
@@ -273,21 +284,21 @@ ROWS: list[Row] = [
         ([1, 0], [3, 0]),
         _form_asked,
     ),
-    Row(
-        "RawElicitation.min_confidence",
-        "elicitation.min_confidence",
-        (0, 1),
-        ("llm", FAILED),
-        lambda s: s.form(),
-        one=FILLING,
+    floor("RawElicitation.min_confidence", "elicitation.min_confidence"),
+    floor("RawElicitationRouting.min_confidence", f"{ROUTING}.elicitation.min_confidence"),
+    floor("RawServer.elicitation_min_confidence", f"{SERVER}.elicitation_min_confidence"),
+    floor(
+        "RawTool.elicitation_min_confidence",
+        "tools",
+        tuple([{"name": "raw__ask", "elicitation_min_confidence": share}] for share in (0, 1)),
     ),
     Row(
-        "RawElicitationRouting.min_confidence",
-        f"{ROUTING}.elicitation.min_confidence",
-        (0, 1),
-        ("llm", FAILED),
-        lambda s: s.form(),
-        one=FILLING,
+        "RawGateway.label_questions",
+        "label_questions",
+        (True, False),
+        ("[raw] Which colour?", "Which colour?"),
+        _shown,
+        base={"elicitation.default_elicitation_strategy": CLIENT},
     ),
     Row(
         "RawElicitation.enable_hybrid_elicitation",
