@@ -13,7 +13,7 @@ from gateway.calls.admission import WAITING_SHARE, Places
 class Deadline:
     """Bounds one call: `limit` seconds of the server's own time, `maximum` seconds in all.
 
-    Used as ``async with``; raises TimeoutError out of the block when either runs out.
+    Used as ``with``, in the task that it may end; raises TimeoutError out of the block when either runs out.
     The server's clock is stopped inside `paused()`, the overall one never is; and where the call has
     a place among its server's, others may have it meanwhile.
     """
@@ -26,30 +26,40 @@ class Deadline:
         self._left = limit
         self._open = 0
         self._ended = False
-        self._timeout: asyncio.Timeout | None = None
+        self._expired = False
+        self._cancelling = 0
+        self._task: asyncio.Task[object] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         state = "paused" if self._open else "running"
         return f"<Deadline {self._limit:g} s of {self._maximum:g} s, {state}>"
 
-    async def __aenter__(self) -> Deadline:
-        now = asyncio.get_running_loop().time()
+    def __enter__(self) -> Deadline:
+        loop = asyncio.get_running_loop()
+        self._task = asyncio.current_task()
+        assert self._task is not None, "only a task can be ended"
+        self._cancelling = self._task.cancelling()
+        now = loop.time()
         self._end = now + self._maximum
-        self._timeout = asyncio.timeout_at(min(now + self._limit, self._end))
-        await self._timeout.__aenter__()
+        self._timer = loop.call_at(min(now + self._limit, self._end), self._ring)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool | None:
-        assert self._timeout is not None
+    ) -> None:
+        assert self._timer is not None
+        assert self._task is not None
+        self._timer.cancel()
         self._ended = True
-        return await self._timeout.__aexit__(kind, error, trace)
+        if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            # As `asyncio.timeout` does: nobody else has cancelled the task.
+            raise TimeoutError from error
 
     @property
     def expired(self) -> bool:
         """Whether this deadline is what ended the block."""
-        return self._timeout is not None and self._timeout.expired()
+        return self._expired
 
     @property
     def spent_in_all(self) -> bool:
@@ -76,10 +86,10 @@ class Deadline:
     @contextmanager
     def paused(self) -> Generator[None]:
         """Stop the server's clock for the block; blocks may overlap."""
-        assert self._timeout is not None
+        assert self._timer is not None
         loop = asyncio.get_running_loop()
         if self._open == 0:
-            self._left = max(0.0, (self._timeout.when() or self._end) - loop.time())
+            self._left = max(0.0, self._timer.when() - loop.time())
             self._reschedule(self._end)
             if self._places is not None:
                 self._places.leave()
@@ -96,5 +106,11 @@ class Deadline:
     def _reschedule(self, when: float) -> None:
         # A question may outlast its call by a moment: it is taken back in a task of its own. And a
         # block that is ending because of the limit itself can no longer be rescheduled.
-        if self._timeout is not None and not self._ended and not self._timeout.expired():
-            self._timeout.reschedule(when)
+        if self._timer is not None and not self._ended and not self._expired:
+            self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_at(when, self._ring)
+
+    def _ring(self) -> None:
+        assert self._task is not None
+        self._expired = True
+        self._task.cancel()

@@ -147,16 +147,15 @@ class Relay:
         if isinstance(resume, Afresh):
             afresh.accepted(call, resume)
             call.resume = None
-        limit = self._limit(call)
-        deadline = call.deadline = Deadline(limit.value, self.max_call_seconds)
+        deadline = call.deadline = Deadline(self._seconds(call), self.max_call_seconds)
         try:
-            async with deadline:
+            with deadline:
                 scope = CallScope(call, self.answers, deadline, self.elicitations)
                 outcome = await self._carried(call, scope, resume)
         except TimeoutError:
             if not deadline.expired:
                 raise
-            raise self._timed_out(call, limit, deadline) from None
+            raise self._timed_out(call, deadline) from None
         finally:
             self.elicitations.over(call)
         return self._for_client(outcome, call) if isinstance(outcome, Suspended) else outcome
@@ -194,17 +193,21 @@ class Relay:
             requests[key] = {**raw, "params": params} if "params" in raw else raw
         return replace(outcome, requests=requests)
 
-    def _limit(self, call: Call) -> Setting[float]:
-        """Return the seconds that the server has for a call, and the place that says so."""
+    def _seconds(self, call: Call) -> float:
+        """Return the seconds that the server has for a call."""
+        own = self.tools.get(call.tool or "")
+        return self.servers[call.server].timeout if own is None else own.value
+
+    def _says(self, call: Call) -> Source:
+        """Return the place that says so."""
         own = self.tools.get(call.tool or "")
         if own is not None:
-            return own
-        config = self.servers[call.server]
-        at = config.source
-        return Setting(config.timeout, Source(at.file, f"{at.path}.timeout_seconds", at.line))
+            return own.source
+        at = self.servers[call.server].source
+        return Source(at.file, f"{at.path}.timeout_seconds", at.line)
 
-    def _timed_out(self, call: Call, limit: Setting[float], deadline: Deadline) -> CallTimedOut:
-        seconds, setting = limit.value, f"timeout_seconds ({limit.source})"
+    def _timed_out(self, call: Call, deadline: Deadline) -> CallTimedOut:
+        seconds, setting = self._seconds(call), f"timeout_seconds ({self._says(call)})"
         if deadline.spent_in_all:
             seconds, setting = self.max_call_seconds, "limits.max_call_seconds"
         return CallTimedOut(

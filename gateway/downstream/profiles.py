@@ -8,7 +8,10 @@ import logging
 from collections.abc import Iterator
 from typing import Any, Final, Literal, cast
 
+from cachetools import LRUCache
+
 from gateway.calls.model import Capability, Extra, Profile
+from gateway.wire import jsonrpc
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +19,10 @@ _MOST_EXTRAS: Final = 32
 """Extensions of one client that are looked at."""
 _LONGEST_EXTRA: Final = 16_384
 """Characters of one extension's settings."""
+
+_NOTHING: Final[Profile] = frozenset()
+_LONGEST_KNOWN: Final = 2048
+_KNOWN: Final[LRUCache[bytes, Profile]] = LRUCache(256)
 
 _SUB: tuple[tuple[str, str, Capability], ...] = (
     ("sampling", "tools", "sampling.tools"),
@@ -26,10 +33,23 @@ _SUB: tuple[tuple[str, str, Capability], ...] = (
 
 
 def profile_of(capabilities: object) -> Profile:
-    """Read ClientCapabilities. An empty `elicitation` means form mode (2025-11-25, client/elicitation)."""
-    if not isinstance(capabilities, dict):
-        return frozenset()
+    """Read ClientCapabilities. An empty `elicitation` means form mode (2025-11-25, client/elicitation).
+
+    Modern clients send theirs with every request: what the same text meant before is remembered.
+    """
+    if not isinstance(capabilities, dict) or not capabilities:
+        return _NOTHING
     declared = cast("dict[str, Any]", capabilities)
+    text = jsonrpc.encode(declared)
+    known = _KNOWN.get(text)
+    if known is None:
+        known = _read(declared)
+        if len(text) <= _LONGEST_KNOWN:
+            _KNOWN[text] = known
+    return known
+
+
+def _read(declared: dict[str, Any]) -> Profile:
     bits: set[Capability] = set()
     if isinstance(declared.get("sampling"), dict):
         bits.add("sampling")

@@ -46,10 +46,10 @@ class Retries:
             InvalidCall: the retry's state or answers cannot be used.
             BackchannelError: see `Methods.handle` and `Parking`.
         """
-        binding = binding_of(caller.identity.principal, method, params)
-        outcome = await self._outcome(method, params, caller, binding)
+        outcome = await self._outcome(method, params, caller)
         if not isinstance(outcome, Suspended):
             return outcome
+        binding = binding_of(caller.identity.principal, method, params)
         return ModernResult(
             resultType="input_required",
             inputRequests=dict(outcome.requests),
@@ -67,9 +67,10 @@ class Retries:
             logger.warning("the client's answers will not be combined with the LLM's: %s", error)
             return state
 
-    async def _outcome(self, method: str, params: Json, caller: RetryingCaller, binding: str) -> CallOutcome:
+    async def _outcome(self, method: str, params: Json, caller: RetryingCaller) -> CallOutcome:
         given = _given(params)
         if "requestState" in params:
+            binding = binding_of(caller.identity.principal, method, params)
             kept = self._sealer.open(params["requestState"], binding)
             if isinstance(kept, ParkedAt):
                 return await self._parking.resume(kept, given, caller)

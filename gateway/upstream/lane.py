@@ -14,7 +14,7 @@ from gateway.calls.deadlines import Deadline
 from gateway.calls.model import Caller, Capability, ChannelClosed, Identity, Json, LaterAnswer, Profile, Scope
 from gateway.errors import ConnectionLost, QuestionRefused, ServerUnavailable
 from gateway.upstream.budget import Budget
-from gateway.upstream.lanes import LaneView
+from gateway.upstream.lanes import LaneView, Want, admits
 from gateway.upstream.port import Asked, Connection
 from gateway.upstream.profiles import LaneKey
 
@@ -125,6 +125,11 @@ class Lane:
         return self.connection is not None and self.connection.closed.is_set()
 
     @property
+    def live(self) -> Connection | None:
+        """Its connection, if that is open."""
+        return None if self.closed else self.connection
+
+    @property
     def running(self) -> int:
         """How many requests it carries."""
         return len(self._running)
@@ -157,6 +162,13 @@ class Lane:
             bound=self._bound,
             idle_since=self._idle_since,
         )
+
+    def welcomes(self, want: Want) -> bool:
+        """Whether a call may join it as the latest one did, without a decision among all lanes.
+
+        The rules are those of `gateway.upstream.lanes`.
+        """
+        return self.live is not None and admits(self.view(), want)
 
     def enter(self, running: Running) -> None:
         """Let a call onto the lane."""

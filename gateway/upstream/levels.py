@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from gateway.errors import BackchannelError
@@ -49,22 +49,27 @@ class Levels:
         """Forget a session that has ended."""
         self._of_session.pop(key, None)
 
-    async def entered(self, lane: Lane) -> None:
-        """See to it that the server knows what a call that has just come wants, before it is sent."""
+    def entered(self, lane: Lane) -> Awaitable[None] | None:
+        """See to it that the server knows what a call that has just come wants, before it is sent.
+
+        Returns what to wait for, or None.
+        """
         self._tell(lane)
         telling = self._telling.get(lane.id)
-        if telling is not None:
-            # Not cancelled with the call: other calls want it too.
-            await asyncio.wait({telling})
+        return None if telling is None else _told(telling)
 
     def _tell(self, lane: Lane) -> None:
+        connection = lane.connection
+        # The modern era has a level per request instead.
+        if (
+            connection is None
+            or connection.hello.era == "modern"
+            or "logging" not in connection.hello.capabilities
+        ):
+            return
         own = None if lane.pin is None else self._of_session.get(lane.pin.key)
         level = lowest((own, *lane.levels))
-        connection = lane.connection
-        if level is None or connection is None or level == lane.told_level:
-            return
-        # The modern era has a level per request instead.
-        if connection.hello.era == "modern" or "logging" not in connection.hello.capabilities:
+        if level is None or level == lane.told_level:
             return
         lane.told_level = level
         task = self._spawn(self._send(lane, level, self._telling.get(lane.id)))
@@ -86,3 +91,8 @@ class Levels:
     def _sent(self, lane: Lane, done: asyncio.Task[None]) -> None:
         if self._telling.get(lane.id) is done:
             del self._telling[lane.id]
+
+
+async def _told(telling: asyncio.Task[None]) -> None:
+    # Not cancelled with the call: other calls want it too.
+    await asyncio.wait({telling})

@@ -24,25 +24,20 @@ ENVELOPE: Final = frozenset({PROTOCOL_VERSION, _CLIENT_INFO, _CAPABILITIES, LOG_
 """The per-request fields in `params._meta`, which exist in the modern era alone."""
 
 
-@dataclass(frozen=True, slots=True)
 class Envelope:
     """What every request of one connection says of its sender."""
 
-    version: str
-    profile: Profile
+    def __init__(self, version: str, profile: Profile) -> None:
+        self._fields: Json = {
+            PROTOCOL_VERSION: version,
+            _CLIENT_INFO: CLIENT_INFO,
+            _CAPABILITIES: declared(profile),
+        }
 
     def seal(self, params: Json | None) -> Json:
         """Return `params` with the envelope in `_meta`; a caller's log level is kept."""
         fields = params or {}
-        return {
-            **fields,
-            "_meta": {
-                **as_object(fields.get("_meta")),
-                PROTOCOL_VERSION: self.version,
-                _CLIENT_INFO: CLIENT_INFO,
-                _CAPABILITIES: declared(self.profile),
-            },
-        }
+        return {**fields, "_meta": {**as_object(fields.get("_meta")), **self._fields}}
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.calls.admission import Places
 from gateway.calls.model import Identity, Profile
 from gateway.config.resolved import ServerConfig
-from gateway.errors import BackchannelError, PeerError, ServerBusy, ServerUnavailable
+from gateway.errors import BackchannelError, ServerBusy, ServerUnavailable
 from gateway.upstream import lanes, liveness
 from gateway.upstream.clock import Clock
 from gateway.upstream.lane import Lane, LaneOwner, Running
 from gateway.upstream.lanes import Claims, Open, Rules, Use, Want
+from gateway.upstream.lease import Lease
 from gateway.upstream.port import Connection, Dialer
 
 logger = logging.getLogger(__name__)
@@ -56,13 +56,14 @@ class Pool:
         self.exact = False
         self.on_open: Callable[[Lane], None] = lambda _lane: None
         self.on_end: Callable[[Lane], None] = lambda _lane: None
-        self.on_enter: Callable[[Lane], Awaitable[None]] = _nothing
+        self.on_enter: Callable[[Lane], Awaitable[None] | None] = lambda _lane: None
         self.places = Places(config.max_concurrent_calls, config.max_queued_calls, self._too_busy)
         self._dialer = dialer
         self._owner = owner
         self._clock = clock
         self._rules = Rules(config.max_lanes, config.lane_idle_seconds)
         self._lanes: dict[int, Lane] = {}
+        self._latest: Lane | None = None
         self._suspects: set[int] = set()
         self._queue: list[_Ticket] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,34 +91,9 @@ class Pool:
             for lane in self._lanes.values()
         )
 
-    @asynccontextmanager
-    async def lease(self, want: Want, running: Running) -> AsyncGenerator[Connection]:
-        """Hold a lane for one call and yield its connection.
-
-        Raises:
-            ServerBusy: no lane became free in time, or on it no place among the server's calls.
-            ServerUnavailable: a lane could not be opened.
-            ConnectionLost: the lane's connection ended before the call began.
-        """
-        lane = await self._take(want, running)
-        abandoned = True
-        try:
-            connection = await lane.ready()
-            await self.on_enter(lane)
-            if running.deadline is not None:
-                if not self.places.take():
-                    connection = await self._turn(lane, running)
-                running.deadline.holds(self.places)
-            yield connection
-            abandoned = False
-        except PeerError:
-            # The server's own answer, if an error: it is done with the call.
-            abandoned = False
-            raise
-        finally:
-            if running.deadline is not None:
-                running.deadline.gives_back()
-            self._release(lane, running, abandoned=abandoned and not running.waiting)
+    def lease(self, want: Want, running: Running) -> Lease:
+        """Hold a lane for one call; see `Lease`."""
+        return Lease(self, want, running)
 
     async def open_control(self, profile: Profile) -> Lane:
         """Open the lane that the supervisor holds, and learn the server's era from it.
@@ -154,9 +130,19 @@ class Pool:
             self._discard(lane)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _take(self, want: Want, running: Running) -> Lane:
+    async def take(self, want: Want, running: Running) -> Lane:
+        """Return a lane that carries the call from now on, until `release`.
+
+        Raises:
+            ServerBusy: none became free in time.
+            ServerUnavailable: the gateway is stopping, or the session has ended.
+        """
         if self._closed:
             raise ServerUnavailable(self.config.name, "the gateway is stopping")
+        latest = self._latest
+        if latest is not None and not self._queue and latest.welcomes(want):
+            latest.enter(running)
+            return latest
         if len(self._queue) >= self.config.max_queued_calls:
             raise self._too_busy(f"{len(self._queue)} calls wait for a lane (max_queued_calls)")
         limit = self.config.timeout * _LIMIT_SHARE
@@ -176,8 +162,8 @@ class Pool:
         assert ticket.lane is not None  # its turn has come
         return ticket.lane
 
-    async def _turn(self, lane: Lane, running: Running) -> Connection:
-        """Wait, with a lane, for a place among the server's calls."""
+    async def turn(self, lane: Lane, running: Running) -> Connection:
+        """Wait, with a lane, for a place among the server's calls; raises ServerBusy."""
         assert running.caller is not None  # it is a client's call, whose clock runs
         assert running.deadline is not None
         running.waiting = True
@@ -196,9 +182,14 @@ class Pool:
             self._queue.remove(ticket)
             self._pump()
         if ticket.lane is not None:
-            self._release(ticket.lane, ticket.running, abandoned=False)
+            self.release(ticket.lane, ticket.running, abandoned=False)
 
-    def _release(self, lane: Lane, running: Running, *, abandoned: bool) -> None:
+    def entered(self, lane: Lane) -> Awaitable[None] | None:
+        """Begin what the connection must know of a call that has its lane; None if there is nothing."""
+        return self.on_enter(lane)
+
+    def release(self, lane: Lane, running: Running, *, abandoned: bool) -> None:
+        """Take a call off its lane; `abandoned` says that its server may still be at it."""
         # A call that never got a connection was never sent: nothing is abandoned at the server.
         lane.leave(running, abandoned=abandoned and lane.connection is not None)
         if abandoned and running.overdue and lane.id not in self._suspects:
@@ -207,7 +198,9 @@ class Pool:
         unwanted = lane.fresh or (lane.connection is None and not lane.control)
         if unwanted and lane.running == 0:
             self._discard(lane)
-        self._pump()
+        if self._queue or not (lane.running or lane.control):
+            # Somebody waits, or a lane has begun to idle.
+            self._pump()
 
     async def _check(self, lane: Lane) -> None:
         """See whether a lane on which a call timed out is stuck for the others too."""
@@ -263,7 +256,7 @@ class Pool:
 
     def _assign(self, ticket: _Ticket, lane: Lane) -> None:
         self._queue.remove(ticket)
-        ticket.lane = lane
+        ticket.lane = self._latest = lane
         lane.enter(ticket.running)
         if not ticket.turn.done():
             ticket.turn.set_result(None)
@@ -304,6 +297,8 @@ class Pool:
     def _discard(self, lane: Lane) -> None:
         """Take a lane out of use at once; its own task closes the connection."""
         self._lanes.pop(lane.id, None)
+        if self._latest is lane:
+            self._latest = None
         if lane.task is not None:
             lane.task.cancel()
 
@@ -382,10 +377,6 @@ class Pool:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("a lane of server '%s' failed; this is a defect of the gateway", self.config.name,
                          exc_info=error)  # fmt: skip
-
-
-async def _nothing(_lane: Lane) -> None:
-    pass
 
 
 async def _bounded(connection: Connection, server: str) -> None:

@@ -128,7 +128,7 @@ def test_who_has_waited_too_long_is_told_so_while_there_is_time_to_tell() -> Non
     async def scenario(loop: SteppedLoop) -> None:
         house = places(1)
         assert house.take()
-        async with Deadline(60, 3600) as deadline:
+        with Deadline(60, 3600) as deadline:
             waiting = asyncio.create_task(house.turn(None, deadline.begin_by))
             await asyncio.sleep(0)
             loop.pass_time(29)
@@ -161,7 +161,7 @@ async def test_a_call_that_is_cancelled_leaves_its_place_to_the_next(at: str) ->
 
 async def test_a_call_whose_question_is_open_has_no_place_and_goes_on_whoever_has_it_then() -> None:
     house = places(1)
-    async with Deadline(60, 3600) as outer, Deadline(60, 3600) as inner:
+    with Deadline(60, 3600) as outer, Deadline(60, 3600) as inner:
         assert house.take()
         outer.holds(house)
         with outer.paused(), outer.paused():
@@ -178,7 +178,7 @@ async def test_a_call_whose_question_is_open_has_no_place_and_goes_on_whoever_ha
 
 async def test_a_call_that_ends_while_its_question_is_open_gives_its_place_back_once() -> None:
     house = places(1)
-    async with Deadline(60, 3600) as deadline:
+    with Deadline(60, 3600) as deadline:
         assert house.take()
         deadline.holds(house)
         with deadline.paused():

@@ -252,12 +252,12 @@ def test_a_person_may_take_longer_than_the_calls_limit_but_its_server_may_not() 
         house = parking()
 
         async def asks(caller: ParkedCall) -> Json:
-            async with Deadline(30, 3600) as deadline:
+            with Deadline(30, 3600) as deadline:
                 with deadline.paused():
                     return await caller.park(FORM, {}, 300)
 
         async def asks_then_hangs(caller: ParkedCall) -> Json:
-            async with Deadline(30, 3600) as deadline:
+            with Deadline(30, 3600) as deadline:
                 with deadline.paused():
                     await caller.park(FORM, {}, 300)
                 await asyncio.Event().wait()

@@ -35,7 +35,7 @@ async def timed_out(fleet: Fleet, caller: FakeCaller) -> None:
     call = Call("tools/call", {"name": "tool"}, caller, "s", "s__tool")
     call.deadline = Deadline(0, 60)
     with suppress(TimeoutError):
-        async with call.deadline:
+        with call.deadline:
             await fleet.call(call, FakeScope())
     await turns()
 
