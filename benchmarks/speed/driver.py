@@ -123,7 +123,13 @@ class Connection(asyncio.Protocol):
         await self._waiter
 
     @property
+    def begun(self) -> bool:
+        """Whether a response has a head and no end yet."""
+        return self._headed and not self.done and not self.closed
+
+    @property
     def status(self) -> int:
+        """The response's HTTP status."""
         return self._parser.get_status_code()
 
     async def send(self, data: bytes) -> None:
@@ -228,6 +234,19 @@ class Pool:
             self._idle.append(connection)
         else:
             connection.abort()
+
+    def pause(self) -> bool:
+        """Stop reading where a response has begun; False if there is none."""
+        begun = [each for each in self._all if each.begun]
+        for connection in begun:
+            connection.pause()
+        return bool(begun)
+
+    def resume(self) -> None:
+        """Read on everywhere."""
+        for connection in self._all:
+            if not connection.closed:
+                connection.resume()
 
     def close(self) -> None:
         """Break every connection."""

@@ -38,7 +38,7 @@ def configuration(behind: Behind, site: Site) -> dict[str, Any]:
 
     A stdio server is shared between clients, as every other gateway has it.
     """
-    one: dict[str, Any] = {"era": behind.era}
+    one: dict[str, Any] = {"era": behind.era, **behind.server}
     if behind.transport == "stdio":
         command, *arguments = site.stdio
         one |= {"command": command, "args": arguments, "env": dict(site.stdio_env), "isolation": "shared"}

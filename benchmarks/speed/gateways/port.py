@@ -23,7 +23,8 @@ class Behind:
     """What stands behind a gateway, and the era of the clients before it.
 
     `tools` is how many the server lists (0: those with a name of their own). `servers`, `config` (merged
-    into the YAML) and `options` (of the command line) are for Backchannel alone.
+    into the YAML), `server` (into its entries of servers) and `options` (of the command line) are for
+    Backchannel alone.
     """
 
     era: Era
@@ -31,12 +32,13 @@ class Behind:
     tools: int = 0
     servers: int = 1
     config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    server: Mapping[str, Any] = field(default_factory=dict[str, Any])
     options: tuple[str, ...] = ()
 
     @property
     def special(self) -> bool:
         """Whether it asks for what only Backchannel has."""
-        return self.servers > 1 or bool(self.config) or bool(self.options)
+        return self.servers > 1 or bool(self.config or self.server or self.options)
 
 
 @dataclass(frozen=True)
