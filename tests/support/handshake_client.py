@@ -55,10 +55,13 @@ class HandshakeClient:
 
 @asynccontextmanager
 async def handshake_client(
-    base: str, capabilities: Json, behaviour: Behaviour, name: str = "raw"
+    base: str, capabilities: Json, behaviour: Behaviour, name: str = "raw", *, fresh: bool = False
 ) -> AsyncIterator[HandshakeClient]:
-    """Open a session at a gateway's base address, and end it afterwards."""
-    limits = httpx2.Limits(max_connections=None)
+    """Open a session at a gateway's base address, and end it afterwards.
+
+    `fresh`: each request comes on a TCP connection of its own.
+    """
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0 if fresh else None)
     async with httpx2.AsyncClient(base_url=base, headers=BOTH, timeout=60, limits=limits) as http:
         sent = await initialize(http, capabilities, name)
         ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}

@@ -141,10 +141,18 @@ class ModernClient:
 
 @asynccontextmanager
 async def modern_client(
-    base: str, capabilities: Json | None = None, key: str | None = None, name: str = "bare"
+    base: str,
+    capabilities: Json | None = None,
+    key: str | None = None,
+    name: str = "bare",
+    *,
+    fresh: bool = False,
 ) -> AsyncIterator[ModernClient]:
-    """Connect to a gateway's base address, with an API key if given."""
+    """Connect to a gateway's base address, with an API key if given.
+
+    `fresh`: each request comes on a TCP connection of its own.
+    """
     headers = {} if key is None else {"authorization": f"Bearer {key}"}
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0 if fresh else 64)
     async with httpx2.AsyncClient(base_url=base, headers=headers, timeout=60, limits=limits) as http:
         yield ModernClient(http, EVERYTHING if capabilities is None else capabilities, name)
