@@ -108,7 +108,7 @@ class Gate:
                 f"{deepest} deep at most (limits.max_question_depth)",
                 codes.told(codes.TOO_DEEP),
             )
-        if call.root and self._tally.count(call.root) > bounds.max_questions and call.depth:
+        if call.root is not None and self._tally.count(call.rooted()) > bounds.max_questions and call.depth:
             most = f"{bounds.max_questions} questions in one call and in those made to answer it"
             self._refuse(request, "max_questions", most)
 

@@ -33,9 +33,9 @@ def for_client(request: InputRequest, profile: Profile, *, labelled: bool) -> Js
     """Return the params to put to a client of this profile, at once or in a deferred round."""
     params = _plain(request, profile, labelled=labelled)
     call = request.call
-    if call is None or not call.root or not _may_lead_on(request):
+    if call is None or call.root is None or not _may_lead_on(request):
         return params
-    return stamped(params, depth_of_question(request), call.root)
+    return stamped(params, depth_of_question(request), call.rooted())
 
 
 def depth_of_question(request: InputRequest) -> int:

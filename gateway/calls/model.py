@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+from gateway.calls import nesting
 from gateway.calls.deadlines import Deadline
 from gateway.errors import BackchannelError
 
@@ -149,7 +150,7 @@ class Call:
     `params` are what the server is sent (its own name already restored). `questions`
     counts input requests over all rounds. `annotations` are the hints that the server gives of a tool.
     `depth` and `root` say of which question's answer the call is part (see `gateway.calls.nesting`);
-    a call without a root is part of none and says nothing of it.
+    a call that states no root is one, and has a name once it is asked something. None: it says nothing of it.
     `deadline` is set once its clock runs.
     """
 
@@ -163,8 +164,13 @@ class Call:
     deadline: Deadline | None = None
     annotations: tuple[tuple[str, bool], ...] = ()
     depth: int = 0
-    root: str = ""
+    root: str | None = None
     number: int = field(default_factory=lambda: next(_numbers))
+
+    def rooted(self) -> str:
+        """Return the name of the root that the call is part of."""
+        self.root = self.root or nesting.new_root()
+        return self.root
 
     @property
     def tool(self) -> str | None:

@@ -32,10 +32,14 @@ def depth_of(params: Mapping[str, Any]) -> int:
 
 
 def root_of(params: Mapping[str, Any]) -> str:
-    """Return the root that a call states, a new name where it states none."""
+    """Return the root that a call states; empty where it states none."""
     root = _meta(params).get(ROOT)
-    stated = isinstance(root, str) and 0 < len(root) <= _LONGEST_NAME
-    return cast("str", root) if stated else secrets.token_hex(8)
+    return root if isinstance(root, str) and len(root) <= _LONGEST_NAME else ""
+
+
+def new_root() -> str:
+    """Return a new name, which nobody can guess, for the root of a call that states none."""
+    return secrets.token_hex(8)
 
 
 def stamped(params: Json, depth: int, root: str) -> Json:

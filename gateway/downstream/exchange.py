@@ -176,6 +176,7 @@ class Exchange:
         self._headers = headers or []
         self._streaming: asyncio.Task[bool] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle
         self._on_left: Callable[[], None] = lambda: None
         self._streams = streams
         limits = limits or Limits()
@@ -201,18 +202,15 @@ class Exchange:
         """Await `work`, a response (None: never answered; several: a batch's) and its status, and send it."""
         self._on_left = on_left
         loop = asyncio.get_running_loop()
-        timers = (
-            loop.call_later(self._keepalive, self._start_stream),
-            loop.call_later(_WATCH_AFTER, self._start_watch),
-        )
+        self._timer = loop.call_later(min(_WATCH_AFTER, self._keepalive), self._wait_on)
         try:
             response, status = await work
             await self._finish(response, status)
         finally:
-            for timer in timers:
-                timer.cancel()
+            self._timer.cancel()
             self.outbox.close()
-            await self._reap()
+            if self._watching is not None or self._streaming is not None:
+                await self._reap()
 
     async def _finish(self, response: Json | list[Json] | None, status: int) -> None:
         if self._streaming is None and response is not None:
@@ -251,7 +249,10 @@ class Exchange:
         if done.cancelled() or done.exception() is not None or not done.result():
             self._left()
 
-    def _start_watch(self) -> None:
+    def _wait_on(self) -> None:
+        """Look after a client whose answer takes longer: watch for its leaving, and keep its stream alive."""
+        rest = max(0.0, self._keepalive - _WATCH_AFTER)
+        self._timer = asyncio.get_running_loop().call_later(rest, self._start_stream)
         if self._streaming is None:
             self._watching = asyncio.ensure_future(_left(self._receive))
             self._watching.add_done_callback(lambda done: None if done.cancelled() else self._left())

@@ -99,6 +99,10 @@ class Views(Protocol):
         """Return one tool by its exposed name, asking no server but its own."""
         ...
 
+    def known_tool(self, name: str, caller: Caller) -> Json | None:
+        """Return one tool by its exposed name, if it is listed already."""
+        ...
+
 
 class Methods:
     """Dispatches a request. Era adapters handle what only their era has, and come here for the rest."""
@@ -127,6 +131,10 @@ class Methods:
     async def greeting(self) -> Greeting:
         """Return what a client is told when it connects."""
         return await self._views.greeting()
+
+    def known_tool(self, name: str, caller: Caller) -> Json | None:
+        """Return one tool by its exposed name, if it is listed already."""
+        return self._views.known_tool(name, caller)
 
     async def tool(self, name: str, caller: Caller) -> Json | None:
         """Return one tool by its exposed name."""

@@ -17,6 +17,7 @@ from mcp.shared.inbound import (
 
 from gateway.calls.model import ChannelClosed, Identity, Json, Profile
 from gateway.config.resolved import Limits
+from gateway.downstream.annotated import Annotated
 from gateway.downstream.envelope import meta_of
 from gateway.downstream.exchange import Exchange, Receive, Send, respond, respond_json
 from gateway.downstream.listen import Listener, Listeners
@@ -77,20 +78,20 @@ class ModernServer:
         self._in_flight = in_flight
         self._retries = retries
         self._listeners = listeners
+        self._annotated = Annotated()
 
     async def answer(
-        self, message: Json, route: InboundModernRoute, principal: str | None, outbox: Outbox, ticket: Ticket
+        self, message: Json, caller: ModernCaller, principal: str | None, outbox: Outbox, ticket: Ticket
     ) -> Json | None:
         """Answer one classified request, in the current task. None means the client cancelled it."""
         params: Json = message["params"]
         ticket.goes_on = brings_answers(params)
-        caller = self._caller(route, principal, outbox, params)
         work = self._handle(message["id"], message["method"], params, caller, outbox)
         # Anonymous clients cannot be told apart, so they share one bound.
         return await self._in_flight.answer(message["id"], work, ticket, principal or "anonymous")
 
     async def param_rejection(
-        self, message: Json, route: InboundModernRoute, principal: str | None, headers: Mapping[str, str]
+        self, message: Json, caller: ModernCaller, headers: Mapping[str, str]
     ) -> InboundLadderRejection | None:
         """Check `Mcp-Param-*` headers of a tool call against the exposed tool's schema."""
         params: Json = message["params"]
@@ -99,15 +100,16 @@ class ModernServer:
             return None
         if not arguments and not any(name.startswith("mcp-param-") for name in headers):
             return None
-        caller = self._caller(route, principal, Outbox(), params)
-        tool = await self._methods.tool(str(params.get("name")), caller)
-        if tool is None:
+        name = str(params.get("name"))
+        tool = self._methods.known_tool(name, caller) or await self._methods.tool(name, caller)
+        if tool is None or not self._annotated.has(tool):
             return None
         return validate_mcp_param_headers(tool.get("inputSchema"), cast("Json", arguments), headers)
 
-    def _caller(
+    def caller(
         self, route: InboundModernRoute, principal: str | None, outbox: Outbox, params: Json
     ) -> ModernCaller:
+        """Return the client of one request, whose messages go to `outbox`."""
         info: Any = route.client_info
         name = cast("Json", info).get("name") if isinstance(info, dict) else ""
         # An anonymous request is an identity of its own: nothing ties two of them together.
@@ -180,25 +182,22 @@ class ModernEndpoint:
             await _reject(send, None, rejection)
             return
         route = _classify(message, headers, raw_headers)
-        if isinstance(route, InboundModernRoute):
-            refused = await self._server.param_rejection(message, route, principal, headers)
-            if refused is None:
-                await self._answer(message, route, principal, receive, send)
-                return
-            route = refused
-        await _reject(send, message["id"], route)
-
-    async def _answer(
-        self, message: Json, route: InboundModernRoute, principal: str | None, receive: Receive, send: Send
-    ) -> None:
+        if not isinstance(route, InboundModernRoute):
+            await _reject(send, message["id"], route)
+            return
         exchange = Exchange(receive, send, keepalive=self._keepalive, limits=self._limits)
+        caller = self._server.caller(route, principal, exchange.outbox, message["params"])
+        refused = await self._server.param_rejection(message, caller, headers)
+        if refused is not None:
+            await _reject(send, message["id"], refused)
+            return
         ticket = Ticket()
-        await exchange.run(self._work(message, route, principal, exchange.outbox, ticket), ticket.cancel)
+        await exchange.run(self._work(message, caller, principal, exchange.outbox, ticket), ticket.cancel)
 
     async def _work(
-        self, message: Json, route: InboundModernRoute, principal: str | None, outbox: Outbox, ticket: Ticket
+        self, message: Json, caller: ModernCaller, principal: str | None, outbox: Outbox, ticket: Ticket
     ) -> tuple[Json | None, int]:
-        response = await self._server.answer(message, route, principal, outbox, ticket)
+        response = await self._server.answer(message, caller, principal, outbox, ticket)
         if response is None or "error" not in response or ticket.refused is not None:
             return response, status_of(ticket.refused)
         return response, ERROR_CODE_HTTP_STATUS.get(response["error"]["code"], 200)
@@ -207,11 +206,14 @@ class ModernEndpoint:
 def _classify(
     message: Json, headers: Mapping[str, str], raw_headers: Sequence[tuple[bytes, bytes]]
 ) -> InboundModernRoute | InboundLadderRejection:
-    lines = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw_headers)
-    duplicated = find_duplicated_routing_header(lines)
-    if duplicated is not None:
+    if len(headers) != len(raw_headers) and (duplicated := _duplicated(raw_headers)) is not None:
         return InboundLadderRejection(jsonrpc.HEADER_MISMATCH, f"{duplicated} header appears more than once")
     return classify_inbound_request(message, headers=headers, supported_modern_versions=VERSIONS)
+
+
+def _duplicated(raw_headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+    lines = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in raw_headers)
+    return find_duplicated_routing_header(lines)
 
 
 async def _reject(send: Send, request_id: Any, rejection: InboundLadderRejection) -> None:

@@ -34,6 +34,21 @@ class Outbox:
     when the first message is put.
     """
 
+    # A call that is answered at once puts nothing into its outbox: what only a reader or a writer needs
+    # is made when one comes.
+    closed = False
+    dropped = 0
+    reachable = True
+    """Whether somebody reads, or may come to read, what is put."""
+    has_reader = False
+    _waiting_bytes = 0
+    _sent_bytes = 0
+    _last = 0
+    _reader = 0
+    _sent: deque[Item] | None = None
+    _wake: asyncio.Event | None = None
+    _taken: asyncio.Event | None = None
+
     def __init__(
         self,
         stream_id: str = "",
@@ -44,27 +59,17 @@ class Outbox:
         on_first: Callable[[], None] | None = None,
     ) -> None:
         self.stream_id = stream_id
-        self.closed = False
-        self.dropped = 0
-        self.reachable = True
-        """Whether somebody reads, or may come to read, what is put."""
         self._backlog = backlog
         self._limit = limit
         self._replay = replay
-        self._waiting_bytes = 0
-        self._sent_bytes = 0
         self._on_first = on_first
         self._waiting: deque[Item] = deque()
-        self._sent: deque[Item] = deque()
-        self._last = 0
-        self._reader = 0
-        self._wake = asyncio.Event()
-        self._taken = asyncio.Event()
-        self.has_reader = False
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "open"
-        return f"<Outbox {self.stream_id} {state}, {len(self._waiting)} waiting, {len(self._sent)} kept>"
+        return (
+            f"<Outbox {self.stream_id} {state}, {len(self._waiting)} waiting, {len(self._sent or ())} kept>"
+        )
 
     @property
     def full(self) -> bool:
@@ -74,8 +79,9 @@ class Outbox:
     async def room(self) -> None:
         """Wait until the outbox is not full, or closed."""
         while self.full and not self.closed:
-            self._taken.clear()
-            await self._taken.wait()
+            taken = self._taken = self._taken or asyncio.Event()
+            taken.clear()
+            await taken.wait()
 
     def put(self, message: Json, about: tuple[object, ...] | None = None) -> None:
         """Queue a message; ignored once closed.
@@ -94,7 +100,7 @@ class Outbox:
         self._make_room(len(item.data))
         self._waiting.append(item)
         self._waiting_bytes += len(item.data)
-        self._wake.set()
+        _set(self._wake)
         if self._on_first is not None:
             first, self._on_first = self._on_first, None
             first()
@@ -107,8 +113,8 @@ class Outbox:
     def close(self) -> None:
         """End the stream after what is queued."""
         self.closed = True
-        self._wake.set()
-        self._taken.set()
+        _set(self._wake)
+        _set(self._taken)
 
     async def read(self, after: int | None = None, idle: float | None = None) -> AsyncIterator[Item | None]:
         """Yield items as they come, until the stream is closed and empty.
@@ -118,10 +124,10 @@ class Outbox:
         """
         self._reader += 1
         mine = self._reader
-        self._wake.set()
+        _set(self._wake)
         self.has_reader = True
         try:
-            for item in [item for item in self._sent if after is not None and item.number > after]:
+            for item in [item for item in self._sent or () if after is not None and item.number > after]:
                 yield item
             while self._reader == mine:
                 while self._waiting:
@@ -130,7 +136,6 @@ class Outbox:
                         return
                 if self.closed:
                     return
-                self._wake.clear()
                 if not await self._woken(idle):
                     yield None
         finally:
@@ -140,18 +145,24 @@ class Outbox:
     def _next(self) -> Item:
         item = self._waiting.popleft()
         self._waiting_bytes -= len(item.data)
-        self._taken.set()
+        _set(self._taken)
         if self._replay:
-            self._sent.append(item)
-            self._sent_bytes += len(item.data)
-        while self._sent and (len(self._sent) > self._replay or self._sent_bytes > self._limit):
-            self._sent_bytes -= len(self._sent.popleft().data)
+            self._keep(item)
         return item
 
+    def _keep(self, item: Item) -> None:
+        sent = self._sent = deque() if self._sent is None else self._sent
+        sent.append(item)
+        self._sent_bytes += len(item.data)
+        while sent and (len(sent) > self._replay or self._sent_bytes > self._limit):
+            self._sent_bytes -= len(sent.popleft().data)
+
     async def _woken(self, idle: float | None) -> bool:
+        wake = self._wake = self._wake or asyncio.Event()
+        wake.clear()
         try:
             async with asyncio.timeout(idle):
-                return await self._wake.wait()
+                return await wake.wait()
         except TimeoutError:
             return False
 
@@ -175,3 +186,8 @@ class Outbox:
     def _remove(self, item: Item) -> None:
         self._waiting.remove(item)
         self._waiting_bytes -= len(item.data)
+
+
+def _set(event: asyncio.Event | None) -> None:
+    if event is not None:
+        event.set()

@@ -113,7 +113,8 @@ class StdioEndpoint:
         key, ticket = str(message["id"]), Ticket()
         self._tickets[key] = ticket
         try:
-            return await self._modern.answer(message, route, None, outbox, ticket)
+            caller = self._modern.caller(route, None, outbox, message["params"])
+            return await self._modern.answer(message, caller, None, outbox, ticket)
         finally:
             if self._tickets.get(key) is ticket:
                 del self._tickets[key]

@@ -162,10 +162,13 @@ class Catalog:
 
     async def tool(self, name: str, caller: Caller) -> Json | None:
         """Return one tool by its exposed name, waiting for no server but its own; None if there is none."""
-        owned = self._find("tool", name, caller)
-        if owned is None:
+        if self._find("tool", name, caller) is None:
             await self._ask_candidates(name, caller)
-            owned = self._find("tool", name, caller)
+        return self.known_tool(name, caller)
+
+    def known_tool(self, name: str, caller: Caller) -> Json | None:
+        """Return one tool by its exposed name, if it is listed already; None otherwise."""
+        owned = self._find("tool", name, caller)
         return owned.entry if owned is not None and owned.up else None
 
     async def locate(self, method: str, params: Json, caller: Caller) -> Target:

@@ -52,7 +52,7 @@ class Extensions:
 
     def known(self, profile: Profile) -> Profile:
         """Return a client's profile without what no server is declared."""
-        extras = _extras(profile)
+        extras = _extras(profile) if profile else ()
         if not extras:
             return profile
         passing = (one for one in extras if any(self._passes(server, one) for server in self._rules))

@@ -80,6 +80,9 @@ class FakeServers:
     async def tool(self, name: str, caller: Any) -> dict[str, Any] | None:
         return next((tool for tool in (await self.view(caller)).tools if tool["name"] == name), None)
 
+    def known_tool(self, name: str, caller: Any) -> None:
+        """Nothing is listed before it is asked for."""
+
     async def greeting(self) -> View:
         return View([])
 
