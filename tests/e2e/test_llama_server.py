@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,11 @@ import pytest
 from tests.llm.dialects import IMAGE, WEATHER, text, user
 from tests.support.llama_server import KEY, llama_server
 from tests.support.llm_gateway import asking_of
+from tests.support.paced import Cell, House, house
+from tests.support.parked import said
 
 Json = dict[str, Any]
-FORM = {
+FORM: Json = {
     "type": "object",
     "properties": {
         "city": {"enum": ["Ulm", "Oslo"]},
@@ -43,16 +48,16 @@ def config(provider: str, url: str, **settings: Any) -> Json:
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 async def test_a_real_server_answers_as_its_parameters_say(tmp_path: Path, provider: str) -> None:
     async with llama_server() as url, asking_of(tmp_path, config(provider, url), {"LLAMA_KEY": KEY}) as asked:
-        said = (await asked.sampling(user("Say hello."), maxTokens=24, temperature=0))["result"]
+        hello = (await asked.sampling(user("Say hello."), maxTokens=24, temperature=0))["result"]
         leg = await asked.last_leg()
-        assert said["content"]["text"].strip()
+        assert hello["content"]["text"].strip()
         assert (leg["provider"], leg["output_tokens"] in range(1, 25)) == (provider, True)
         assert leg["input_tokens"] > 5
 
         cut = (await asked.sampling(user("Tell me a long story."), maxTokens=5, temperature=0))["result"]
         assert (cut["stopReason"], (await asked.last_leg())["output_tokens"]) == ("maxTokens", 5)
 
-        whole = said["content"]["text"]
+        whole = hello["content"]["text"]
         stop = whole.split()[4]
         stopped = await asked.text("Say hello.", stopSequences=[stop], temperature=0, maxTokens=24)
         assert stop not in stopped
@@ -100,3 +105,93 @@ async def test_what_a_real_server_refuses_has_its_code(tmp_path: Path, provider:
     assert "set a valid key" in detail
     assert "another-key" not in detail
     assert blind["error"]["data"]["code"] == "E008"
+
+
+QUESTIONS: dict[str, Json] = {
+    "sampling": {
+        "method": "sampling/createMessage",
+        "params": {"messages": [user("Say hello.")], "maxTokens": 4, "temperature": 0.1},
+    },
+    "elicitation": {
+        "method": "elicitation/create",
+        "params": {"message": "Where to, and for how many nights?", "requestedSchema": FORM},
+    },
+}
+GIVEN: dict[str, Json] = {
+    "sampling": said("the client speaking"),
+    "elicitation": {"action": "accept", "content": {"city": "Oslo", "nights": 3}},
+}
+ERAS = ("handshake", "modern")
+BOTH = {"client": "success", "llm": "success"}
+LEGS: dict[str, Json] = {
+    "magictunnel_handled": {"llm": "success"},
+    "magictunnel_first": {"llm": "success"},
+    "parallel": {"llm": "success"},
+    "client_forwarded": {"client": "success"},
+    "client_first": {"client": "success"},
+    "hybrid": BOTH,
+}
+"""Who is asked, and how that ends. The client answers unless the LLM goes first or `parallel` has it race."""
+
+
+@asynccontextmanager
+async def llama_house(folder: Path, provider: str) -> AsyncIterator[House]:
+    """A house whose model is a real server's."""
+    async with llama_server() as url:
+        block = config(provider, url)["sampling"]["llm_config"]
+        llm = {"llm_config": {**block, "api_key_env": "PROVIDER_KEY"}}
+        kinds = {"sampling": llm, "elicitation": llm}
+        async with house(folder, servers=("http", "modern"), head_start_ms=60_000, key=KEY, **kinds) as h:
+            yield h
+
+
+async def ended(call: Any) -> Json:
+    """The metadata of the answer that the server got in a call."""
+    answer = (await call.end())["result"]["structuredContent"]["answers"]["q"]
+    return answer.get("result", answer)["_meta"]["backchannel/routing"]
+
+
+@pytest.mark.extensive
+@pytest.mark.parametrize(
+    ("provider", "kind"), [("openai", "sampling"), ("openai", "elicitation"), ("anthropic", "sampling")]
+)
+async def test_a_real_server_takes_part_in_every_strategy(tmp_path: Path, provider: str, kind: str) -> None:
+    """For both eras; forms in OpenAI's format, which alone the server holds to a schema."""
+    async with llama_house(tmp_path, provider) as h:
+        for strategy, client, server in itertools.product(LEGS, ERAS, ("http", "modern")):
+            call = h.call(Cell(strategy, kind, client, server), QUESTIONS[kind])
+            if "client" in LEGS[strategy]:
+                await call.answer({"result": GIVEN[kind]})
+            stamp = await ended(call)
+            expected = LEGS[strategy]
+            if (strategy, kind, client) == ("parallel", "sampling", "handshake"):
+                expected = {"llm": "success", "client": "cancelled"}
+                assert call.withdrawn
+            legs = {leg["source"]: leg for leg in stamp["legs"]}
+            where = (strategy, client, server)
+            assert {source: leg["outcome"] for source, leg in legs.items()} == expected, where
+            if "llm" in legs:
+                assert legs["llm"]["provider"] == provider
+                assert legs["llm"]["tokens"]["output"] > 0
+            if strategy == "hybrid":
+                assert stamp["combined_responses"] == 2
+            else:
+                assert stamp["source"] == next(iter(expected)), where
+
+
+@pytest.mark.extensive
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+async def test_a_real_server_is_stopped_when_the_client_is_quicker(tmp_path: Path, provider: str) -> None:
+    """It has places for two: a third question is answered, since those that lost have left theirs."""
+    long = {**QUESTIONS["sampling"], "params": {**QUESTIONS["sampling"]["params"], "maxTokens": 3000}}
+    async with llama_house(tmp_path, provider) as h:
+        for _ in range(3):
+            call = h.call(Cell("parallel", "sampling", "handshake", "http"), long)
+            await call.answer({"result": GIVEN["sampling"]})
+            stamp = await ended(call)
+            assert [(leg["source"], leg["outcome"]) for leg in stamp["legs"]] == [
+                ("client", "success"),
+                ("llm", "cancelled"),
+            ]
+        call = h.call(Cell("magictunnel_handled", "sampling", "handshake", "http"), QUESTIONS["sampling"])
+        assert (await ended(call))["source"] == "llm"

@@ -282,9 +282,10 @@ async def house(
     head_start_ms: int = 0,
     servers: tuple[str, ...] = tuple(SERVERS),
     limit: float = 60,
+    key: str = KEY,
     **config: Any,
 ) -> AsyncIterator[House]:
-    """Put up a house. Each party has `limit` seconds; `config` is added at the top."""
+    """Put up a house. Each party has `limit` seconds, `key` is the service's; `config` goes on top."""
     async with AsyncExitStack() as stack:
         model = Model(BY_NAME[dialect])
         service = await stack.enter_async_context(scripted_http(otherwise=model.step))
@@ -310,7 +311,7 @@ async def house(
             "external_mcp": {"servers": entries},
             **config,
         }
-        gateway = await stack.enter_async_context(running_gateway(folder, written, {"PROVIDER_KEY": KEY}))
+        gateway = await stack.enter_async_context(running_gateway(folder, written, {"PROVIDER_KEY": key}))
         old = await stack.enter_async_context(handshake_client(gateway.base, EVERYTHING, lambda _: None))
         new = await stack.enter_async_context(modern_client(gateway.base, EVERYTHING))
         built = House(gateway, model, old, new)
