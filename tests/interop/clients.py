@@ -86,8 +86,13 @@ async def _typescript(
     script.write_text(
         json.dumps({"target": where, "answers": answers, "steps": [asdict(step) for step in steps]})
     )
+    return Seen(**await node(SCRIPT, INSTALLED, script))
+
+
+async def node(*arguments: str | Path) -> Json:
+    """Run a script under Node and return the JSON that it prints."""
     process = await asyncio.create_subprocess_exec(
-        NODE, str(SCRIPT), str(INSTALLED), str(script), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
+        NODE, *map(str, arguments), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
     )
     try:
         said, _ = await process.communicate()
@@ -95,8 +100,8 @@ async def _typescript(
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert process.returncode == 0, "the TypeScript client failed; its error is above"
-    return Seen(**json.loads(said))
+    assert process.returncode == 0, "the client failed; its error is above"
+    return json.loads(said)
 
 
 async def _python(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.interop.clients import INSTALLED, NODE, Step, converse
+from tests.interop.clients import INSTALLED, Step, converse, node
 from tests.support.gateway import Running, running_gateway
 from tests.support.parked import answered, blue, said
 from tests.support.parties import ELICITATION, ENVIRON, SAMPLING, llm_config, speaking_llm
@@ -48,21 +46,6 @@ async def running(tmp_path: Path) -> AsyncIterator[Running]:
             "external_mcp": {"servers": servers},
         }
         yield await stack.enter_async_context(running_gateway(tmp_path, config, ENVIRON))
-
-
-async def node(*arguments: str | Path) -> Json:
-    """Run a script under Node and return the JSON that it prints."""
-    process = await asyncio.create_subprocess_exec(
-        NODE, *map(str, arguments), stdout=subprocess.PIPE, stdin=subprocess.DEVNULL
-    )
-    try:
-        out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, "the client failed; its error is above"
-    return json.loads(out)
 
 
 MODERN_CALL: Json = {"name": "m__ask", "arguments": {"requests": {"a": ELICITATION, "b": SAMPLING}}}
