@@ -230,7 +230,7 @@ class Gateway:
         modern = ModernEndpoint(self._modern, http.keepalive_seconds, limits)
         sse = SseEndpoint(guard, self._sessions, http.keepalive_seconds)
         return {
-            "/mcp": Endpoint(guard, handshake, modern, limits, self._load),
+            "/mcp": Endpoint(guard, handshake, modern, self._in_flight, limits),
             "/sse": sse.open,
             MESSAGES_PATH: sse.post,
         }

@@ -30,10 +30,9 @@ errors, once, for both directions.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 
 class BackchannelError(Exception):
@@ -116,21 +115,18 @@ class ServerUnavailable(CallError):
 Bottleneck = Literal["client", "server", "gateway", "lag"]
 """What there is too much of: calls of one client, of one server, of all, or work for this process."""
 
-_COME_BACK: Final = (1, 3)
-
 
 class Overloaded(CallError):
     """Refused because of load; nothing of the call was begun, and it can be sent again as it is.
 
-    `retry_after` is a whole number of seconds, not the same for everybody: those who were refused
-    together shall not come back together. `subject` is the client's or server's name.
+    `retry_after` is a whole number of seconds. `subject` is the client's or server's name.
     """
 
     def __init__(self, message: str, bottleneck: Bottleneck, subject: str = "") -> None:
         super().__init__(message)
         self.bottleneck: Bottleneck = bottleneck
         self.subject = subject
-        self.retry_after = random.randint(*_COME_BACK)
+        self.retry_after = 1
 
     @property
     def data(self) -> dict[str, Any]:

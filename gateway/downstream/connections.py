@@ -21,6 +21,8 @@ _LINGER: Final = 1.0
 """Seconds for which what comes after a refusal is dropped before the connection closes."""
 _OVERHEAD: Final = 8
 """How many times the limit on a body its framing may come to: chunks of one byte take six."""
+HOLD: Final = "backchannel.hold"
+"""In a request's scope: seconds for which its connection is not read from after the response."""
 _PHRASES: Final = {
     400: b"Bad Request",
     408: b"Request Timeout",
@@ -58,6 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refusal: tuple[int, str] | None = None
         self._arrival: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
+        self._held: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Take a connection, or refuse it where there are too many."""
@@ -72,6 +75,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Forget the connection's timers."""
         self._expect(None)
         self._watch(None)
+        if self._held is not None:
+            self._held.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -125,6 +130,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._expect(None)
         self._received = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request; one that comes at once after a refusal may have to wait."""
+        super().on_response_complete()
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        seconds = None if cycle is None else cycle.scope.get(HOLD)
+        if seconds is not None and not self.transport.is_closing():
+            self.flow.pause_reading()
+            self._held = self.loop.call_later(cast("float", seconds), self.flow.resume_reading)
 
     def pause_writing(self) -> None:
         """Begin to watch whether the client takes anything."""

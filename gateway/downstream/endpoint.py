@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, cast
 
+from gateway.calls.admission import ANONYMOUS
 from gateway.config.resolved import Limits
 from gateway.downstream.envelope import META
 from gateway.downstream.exchange import (
@@ -17,10 +18,10 @@ from gateway.downstream.exchange import (
     respond_error,
 )
 from gateway.downstream.handshake import SESSION_HEADER, HandshakeEndpoint
-from gateway.downstream.load import Load
 from gateway.downstream.modern import ModernEndpoint
 from gateway.downstream.overload import continued
 from gateway.downstream.session import VERSIONS as HANDSHAKE_VERSIONS
+from gateway.downstream.work import InFlight
 from gateway.errors import BackchannelError
 from gateway.security.authentication import Unauthenticated
 from gateway.security.guard import Admitted, Guard
@@ -35,9 +36,14 @@ class Endpoint:
     """The ASGI application of the MCP endpoint."""
 
     def __init__(
-        self, guard: Guard, handshake: HandshakeEndpoint, modern: ModernEndpoint, limits: Limits, load: Load
+        self,
+        guard: Guard,
+        handshake: HandshakeEndpoint,
+        modern: ModernEndpoint,
+        in_flight: InFlight,
+        limits: Limits,
     ) -> None:
-        self._load = load
+        self._in_flight = in_flight
         self._guard = guard
         self._handshake = handshake
         self._modern = modern
@@ -50,8 +56,10 @@ class Endpoint:
             return
         headers, principal = admitted.headers, admitted.principal
         if scope["method"] == "POST":
-            if (refusal := self._load.refusal()) is not None:
-                kept = await continued(self._load, refusal, headers, receive, send, self._limits)
+            client = (principal or ANONYMOUS) if _names_modern(headers) else None
+            if (refusal := self._in_flight.at_the_door(client)) is not None:
+                load = self._in_flight.load
+                kept = await continued(refusal, load, scope, headers, receive, send, self._limits)
                 if kept is None:
                     return
                 receive = kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
@@ -20,6 +21,10 @@ _LATE: Final = 2
 """Late beats in a row that are more than a hiccup."""
 _QUIET: Final = 1.0
 """Seconds without a refusal after which those before it are over, for the log."""
+_BACK: Final = 200
+"""How many of those who were sent away may come back in a second: to refuse them again costs something."""
+_LONGEST: Final = 30
+"""Seconds after which everybody may come back."""
 
 
 @dataclass(slots=True)
@@ -50,12 +55,18 @@ class Load:
         self._refused: Counter[Bottleneck] = Counter()
         self._before = 0
         self._spells: dict[tuple[Bottleneck, str], _Spell] = {}
+        self._away: Counter[int] = Counter()
         self._due = 0.0
         self._beating: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         late = f"{self._lag * 1000:.0f} ms late{', lagging' if self.lagging else ''}"
         return f"<Load {self.calls} of {self._max_calls} calls, {late}>"
+
+    @property
+    def late(self) -> bool:
+        """Whether the loop had more to do than could be done between two beats, when it was last measured."""
+        return self._lag > BEAT
 
     def start(self) -> None:
         """Begin to measure."""
@@ -81,17 +92,27 @@ class Load:
         return Overloaded(text, "gateway")
 
     def refused(self, error: Overloaded) -> None:
-        """Count a call that is refused; the log has a line for the first of many."""
+        """Count a call that is refused, say when to come back, and log the first of many."""
         self._refused[error.bottleneck] += 1
+        now = asyncio.get_running_loop().time()
+        error.retry_after = self._come_back(int(now))
         if error.bottleneck == "lag":
             return  # said when it began
-        now = asyncio.get_running_loop().time()
         spell = self._spells.get((error.bottleneck, error.subject))
         if spell is None:
             logger.warning("refusing calls: %s", error)
             spell = self._spells[error.bottleneck, error.subject] = _Spell(now)
         spell.last = now
         spell.count += 1
+
+    def _come_back(self, now: int) -> int:
+        """Return seconds, the more the more are away and not the same for all: few return in any one."""
+        if self._away and min(self._away) <= now:
+            self._away = Counter({second: count for second, count in self._away.items() if second > now})
+        least = 1 + self._away.total() // (2 * _BACK)
+        seconds = random.randint(min(least, _LONGEST // 3), min(3 * least, _LONGEST))
+        self._away[now + seconds] += 1
+        return seconds
 
     def status(self) -> Json:
         """Describe it for `GET /api/calls`."""

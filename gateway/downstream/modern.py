@@ -15,6 +15,7 @@ from mcp.shared.inbound import (
     validate_mcp_param_headers,
 )
 
+from gateway.calls.admission import ANONYMOUS
 from gateway.calls.model import ChannelClosed, Identity, Json, Profile
 from gateway.config.resolved import Limits
 from gateway.downstream.annotated import Annotated
@@ -88,7 +89,7 @@ class ModernServer:
         ticket.goes_on = brings_answers(params)
         work = self._handle(message["id"], message["method"], params, caller, outbox)
         # Anonymous clients cannot be told apart, so they share one bound.
-        return await self._in_flight.answer(message["id"], work, ticket, principal or "anonymous")
+        return await self._in_flight.answer(message["id"], work, ticket, principal or ANONYMOUS)
 
     async def param_rejection(
         self, message: Json, caller: ModernCaller, headers: Mapping[str, str]

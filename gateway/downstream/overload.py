@@ -10,8 +10,9 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, Final, cast
 
 from gateway.config.resolved import Limits
-from gateway.downstream.exchange import BodyTooLarge, Receive, Send, read_body, respond_json
-from gateway.downstream.load import Load, retry_after
+from gateway.downstream.connections import HOLD
+from gateway.downstream.exchange import BodyTooLarge, Receive, Scope, Send, read_body, respond_json
+from gateway.downstream.load import Load, retry_after, status_of
 from gateway.downstream.methods import RELAYED
 from gateway.errors import Overloaded
 from gateway.wire import faults, jsonrpc
@@ -22,9 +23,20 @@ _STATE: Final = b'"requestState"'
 
 
 async def continued(
-    load: Load, refusal: Overloaded, headers: Mapping[str, str], receive: Receive, send: Send, limits: Limits
+    refusal: Overloaded,
+    load: Load,
+    scope: Scope,
+    headers: Mapping[str, str],
+    receive: Receive,
+    send: Send,
+    limits: Limits,
 ) -> Receive | None:
-    """Return what the request's body is to be read from, or None if it has been answered with `refusal`."""
+    """Return what the request's body is to be read from, or None if it has been answered with `refusal`.
+
+    Clients that ask again at once, whatever they are told, would make refusals cost more than
+    calls. So where the loop is late, the connection is not read from before the time that they were told.
+    A session's is, for the answers that may come on it.
+    """
     session = _SESSION in headers
     decoded: Any = None
     if session or headers.get("mcp-method") in RELAYED:
@@ -41,7 +53,9 @@ async def continued(
     if session:
         await _refuse_in_session(decoded, refusal, send)
     else:
-        await respond_json(send, 503, faults.error_response(None, refusal))
+        if load.late:
+            scope[HOLD] = float(refusal.retry_after)
+        await respond_json(send, status_of(refusal), faults.error_response(None, refusal))
     return None
 
 

@@ -115,11 +115,20 @@ class InFlight:
             if not self._tickets:
                 self._idle.set()
 
+    def at_the_door(self, client: str | None) -> Overloaded | None:
+        """Return why a new request is not taken; `client` is whose it is, as far as its head says so."""
+        if client is None or self._of_client[client] < self._per_client:
+            return self.load.refusal()
+        return self._too_many(client)
+
     def _refusal(self, client: str, ticket: Ticket) -> BackchannelError | None:
         if self._stopping is not None:
             return self._stopping
         if self._of_client[client] < self._per_client:
             return None if ticket.goes_on else self.load.refusal()
+        return self._too_many(client)
+
+    def _too_many(self, client: str) -> Overloaded:
         return Overloaded(
             f"{self._per_client} calls of this client are in flight (limits.max_calls_per_client); "
             "wait for one to end, or raise it",

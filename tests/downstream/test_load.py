@@ -100,6 +100,22 @@ async def test_the_log_has_one_line_for_many_refusals_and_one_when_they_are_over
     assert load.status()["shedding"] == []
 
 
+async def test_the_more_are_sent_away_the_later_they_come_back_and_not_together() -> None:
+    load = Load()
+
+    def away(count: int) -> list[int]:
+        errors = [Overloaded("full", "gateway") for _ in range(count)]
+        for error in errors:
+            load.refused(error)
+        return [error.retry_after for error in errors]
+
+    assert set(away(100)) == {1, 2, 3}
+    many = away(3000)
+    assert max(many) > 15
+    assert max(map(many.count, set(many))) < 600
+    assert max(away(20_000)) <= 30
+
+
 async def test_a_loop_that_is_kept_from_its_work_is_seen_and_so_is_its_recovery() -> None:
     load = Load(Limits(max_loop_lag_ms=20))
     load.start()
@@ -118,9 +134,9 @@ async def test_a_client_with_too_many_calls_gets_429_and_others_are_served(start
     front = await start_front(limits=Limits(max_calls_per_client=2))
     front.servers.behaviours["echo"] = echo
     async with holding(front, modern(call("slow")), 2), http(front) as client:
-        refused(
-            await client.post("/mcp", **modern(call("echo"))), 429, "client", "limits.max_calls_per_client"
-        )
+        nonsense = {**modern(call("echo")), "json": None, "content": b"{" * 1000}
+        for request in (modern(call("echo")), nonsense):
+            refused(await client.post("/mcp", **request), 429, "client", "limits.max_calls_per_client")
         session = await initialize(client)
         assert "result" in (await client.post("/mcp", json=call("echo"), headers=session)).json()
     async with http(front) as client:
@@ -140,6 +156,23 @@ async def test_beyond_all_calls_a_call_gets_503_before_its_body_is_looked_at(sta
     async with http(front) as client:
         assert (await client.post("/mcp", **modern(call("echo")))).status_code == 200
     assert front.in_flight.load.calls == 0
+
+
+async def test_who_asks_again_at_once_is_not_read_from_before_its_time_while_the_loop_is_late(
+    start_front, monkeypatch: Any
+) -> None:
+    front = await start_front()
+    front.servers.behaviours["echo"] = echo
+    load = weigh_down(front)
+    monkeypatch.setattr(load, "_come_back", lambda _: 0.3)
+    async with http(front) as client:
+        assert (await client.post("/mcp", **modern(call("echo")))).status_code == 503
+        refused_at = time.monotonic()
+        load.felt(0)
+        assert (await client.post("/mcp", **modern(call("echo")))).status_code == 200
+        assert time.monotonic() - refused_at > 0.25
+        async with http(front) as other:
+            assert (await other.post("/mcp", **modern(call("echo")))).status_code == 200
 
 
 async def test_a_session_is_refused_in_the_answer_to_its_request_since_another_status_would_end_it(
