@@ -370,7 +370,7 @@ class Handshake:
         try:
             async for _, message in _messages(connection):
                 assert "result" in message, message
-            self.session = connection.headers["mcp-session-id"]
+            self.session = connection.headers.get("mcp-session-id", "")  # some keep none
         finally:
             self.pool.release(connection)
         await self.tell({"jsonrpc": "2.0", "method": "notifications/initialized"})

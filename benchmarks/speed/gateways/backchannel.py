@@ -46,11 +46,13 @@ def configuration(behind: Behind, site: Site) -> dict[str, Any]:
         one |= {"type": "http", "url": site.upstream}
     servers = [{"name": "bench", "prefix": "none", **one}]
     servers += [{"name": f"bench{number}", **one} for number in range(2, behind.servers + 1)]
-    base = {
+    base: dict[str, Any] = {
         "http": {"host": "127.0.0.1", "port": site.port},
         "logging": {"level": "warning"},
         "external_mcp": {"servers": servers},
     }
+    if behind.tools:
+        base["limits"] = {"page_size": behind.tools}  # the others do not page either
     return merged(base, behind.config)
 
 
