@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -102,7 +102,7 @@ class _Connection(asyncio.Protocol):
 
 
 @asynccontextmanager
-async def providing(fault: Fault | None = None) -> AsyncIterator[Provider]:
+async def providing(fault: Fault | None = None) -> AsyncGenerator[Provider]:
     """Serve on a free loopback port while the block lasts."""
     provider = Provider(fault)
     loop = asyncio.get_running_loop()

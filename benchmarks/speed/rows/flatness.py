@@ -10,13 +10,13 @@ import asyncio
 import contextlib
 import resource
 import statistics
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from benchmarks.speed.driver import Connection, Handshake, Modern, Pool
 from benchmarks.speed.figures import Row, Samples
-from benchmarks.speed.gateways.port import Behind, Era
+from benchmarks.speed.gateways.port import Behind
 from benchmarks.speed.gateways.registry import BACKCHANNEL
 from benchmarks.speed.rows.clock import cpu_seconds, seconds
 from benchmarks.speed.stand import Running, Stand
@@ -84,7 +84,7 @@ async def tools(stand: Stand) -> list[Row]:
     rows: list[Row] = []
     for era in ("handshake", "modern"):
         few, many = Behind(era, tools=1), Behind(era, tools=TOOLS)
-        rows += await _compare(stand, f"a call, 1 tool against {TOOLS:,}, {era}", era, few, many)
+        rows += await _compare(stand, f"a call, 1 tool against {TOOLS:,}, {era}", few, many)
     return rows
 
 
@@ -93,7 +93,7 @@ async def servers(stand: Stand) -> list[Row]:
     rows: list[Row] = []
     for era in ("handshake", "modern"):
         few, many = Behind(era), Behind(era, servers=SERVERS)
-        rows += await _compare(stand, f"a call, 1 server against {SERVERS}, {era}", era, few, many)
+        rows += await _compare(stand, f"a call, 1 server against {SERVERS}, {era}", few, many)
     return rows
 
 
@@ -112,7 +112,7 @@ async def sessions(stand: Stand) -> list[Row]:
         ) -> contextlib.AbstractAsyncContextManager[None]:
             return _idle(running, SESSIONS, listening)
 
-        rows += await _compare(stand, measurement, "handshake", behind, behind, load)
+        rows += await _compare(stand, measurement, behind, behind, load)
     return rows
 
 
@@ -120,12 +120,12 @@ Load = Callable[[Running], contextlib.AbstractAsyncContextManager[None]]
 
 
 async def _compare(
-    stand: Stand, measurement: str, era: Era, few: Behind, many: Behind, load: Load | None = None
+    stand: Stand, measurement: str, few: Behind, many: Behind, load: Load | None = None
 ) -> list[Row]:
     samples = Samples(measurement, UNITS)
     calls = QUICK_CALLS if stand.options.quick else CALLS
     async with AsyncExitStack() as stack:
-        sides = [await _side(stand, stack, era, behind) for behind in (few, many)]
+        sides = [await _side(stand, stack, behind) for behind in (few, many)]
         if load is not None:
             await stack.enter_async_context(load(sides[1].running))
         for side in sides:
@@ -160,7 +160,7 @@ async def _run(stand: Stand, sides: list[_Side], calls: int) -> None:
                 await side.block(calls)
 
 
-async def _side(stand: Stand, stack: AsyncExitStack, era: Era, behind: Behind) -> _Side:
+async def _side(stand: Stand, stack: AsyncExitStack, behind: Behind) -> _Side:
     running = await stack.enter_async_context(stand.running(BACKCHANNEL, behind))
     pool = running.pool()
     stack.callback(pool.close)
@@ -168,7 +168,7 @@ async def _side(stand: Stand, stack: AsyncExitStack, era: Era, behind: Behind) -
 
 
 @contextlib.asynccontextmanager
-async def _idle(running: Running, count: int, listening: bool) -> AsyncIterator[None]:
+async def _idle(running: Running, count: int, listening: bool) -> AsyncGenerator[None]:
     """Hold sessions open that have made a call each and make no more."""
     pool = running.pool()
     await idle_sessions(pool, count, listening)

@@ -97,7 +97,11 @@ def _many_lanes() -> Behind:
     most = PARKED + WARM + 16
     limits = {"max_parked_calls": most, "max_parked_calls_per_client": most}
     more = config("client_forwarded")
-    return Behind("handshake", config={**more, "limits": limits}, server={"max_lanes": most})
+    return Behind(
+        "handshake",
+        config={**more, "limits": limits},
+        server={"max_lanes": most, "max_concurrent_questions": most},
+    )
 
 
 async def _large(stand: Stand, era: Era, together: int) -> list[Row]:

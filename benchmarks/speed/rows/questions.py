@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from benchmarks.speed.driver import Handshake, Json, Modern, Pool
@@ -69,7 +69,7 @@ class _Client:
 
 
 @contextlib.asynccontextmanager
-async def _client(running: Running, era: Era) -> AsyncIterator[_Client]:
+async def _client(running: Running, era: Era) -> AsyncGenerator[_Client]:
     pool = running.pool()
     try:
         yield _Client(await opened(pool, era), running)
