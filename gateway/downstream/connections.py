@@ -137,8 +137,9 @@ class BoundedProtocol(HttpToolsProtocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)
         seconds = None if cycle is None else cycle.scope.get(HOLD)
         if seconds is not None and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
             self.flow.pause_reading()
-            self._held = self.loop.call_later(cast("float", seconds), self.flow.resume_reading)
+            self._held = self.loop.call_later(cast("float", seconds), self._read_on)
 
     def pause_writing(self) -> None:
         """Begin to watch whether the client takes anything."""
@@ -149,6 +150,13 @@ class BoundedProtocol(HttpToolsProtocol):
         """Stop watching."""
         self._watch(None)
         super().resume_writing()
+
+    def _read_on(self) -> None:
+        """Read again from a client that was made to wait, and give it the usual time to say something."""
+        self.flow.resume_reading()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def _count(self, size: int) -> None:
         self._head_size += size
