@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from gateway.config.raw import RawGateway
 from gateway.config.report import Report
-from gateway.config.resolved import ApiKey, Http, LlmConfig, ServerConfig
+from gateway.config.resolved import ApiKey, Http, Limits, LlmConfig, ServerConfig
 from gateway.config.yaml_source import Document
 from gateway.errors import Problem
 from gateway.policy.model import KINDS, Facts, Kind, KindPolicy, Layer, Policy, Route, Setting, Strategy
@@ -22,6 +22,19 @@ def check_exposure(http: Http, keys: tuple[ApiKey, ...], document: Document, rep
     message = f"'{http.host}' can be reached by other machines, and there is no authentication"
     fix = "add an `auth` block, listen on 127.0.0.1, or set http.insecure: true (--insecure)"
     report.problem(document, ("http", "host"), message, fix)
+
+
+def check_room(servers: Iterable[ServerConfig], limits: Limits, report: Report) -> None:
+    """Warn of servers whose calls alone could be all that the gateway takes, if they hang."""
+    for server in servers:
+        most = server.max_concurrent_calls + 2 * server.max_queued_calls
+        if most >= limits.max_calls:
+            at = server.source
+            message = (
+                f"if it hangs, {most} calls can wait for it (max_concurrent_calls, twice max_queued_calls): "
+                f"as many as the gateway takes (limits.max_calls: {limits.max_calls}); then others' are refused"
+            )
+            report.warning_at(at, message, "lower them, or raise limits.max_calls")
 
 
 def _is_loopback(host: str) -> bool:

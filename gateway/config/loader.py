@@ -13,7 +13,7 @@ from typing import Any, cast
 
 from gateway.capabilities.loader import find_files, load_entries
 from gateway.config.budgets import build_costs, check_prices
-from gateway.config.checks import check_effects, check_exposure
+from gateway.config.checks import check_effects, check_exposure, check_room
 from gateway.config.environment import expand, with_dotenv
 from gateway.config.levels import build_policy
 from gateway.config.overrides import PREFIX, apply_mcp_variables, apply_overrides, put
@@ -104,6 +104,8 @@ class _Loading:
         keys = build_keys(raw.auth, document, self.environ, self.report)
         costs = build_costs(raw, document, servers, tools, keys, self.report)
         check_prices(costs, llms.values(), self.report)
+        limits = Limits(**raw.limits.model_dump())
+        check_room(servers, limits, self.report)
         return GatewayConfig(
             file=document.file,
             policy=policy,
@@ -117,7 +119,7 @@ class _Loading:
             ),
             sampling_cache=CacheRules(**raw.sampling.cache.model_dump()),
             costs=costs,
-            limits=Limits(**raw.limits.model_dump()),
+            limits=limits,
             logging=Logging(raw.logging.level, raw.logging.format),
             decisions_kept=raw.decisions.keep,
             label_questions=raw.label_questions,

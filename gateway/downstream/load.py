@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 BEAT: Final = 0.05
 """Seconds between two looks at how late the event loop is."""
-_LATE: Final = 2
+_LATE: Final = 3
 """Late beats in a row that are more than a hiccup."""
 _QUIET: Final = 1.0
 """Seconds without a refusal after which those before it are over, for the log."""

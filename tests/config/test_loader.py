@@ -190,6 +190,14 @@ class TestServers:
         config = folder.load("external_mcp:\n  servers: [{name: a b, command: x}, {name: a_b, command: x}]\n")
         assert "the servers 'a b' and 'a_b' have the same prefix" in config.warnings[0]
 
+    def test_that_could_take_all_calls_if_they_hang_are_warned_about(self, folder):
+        servers = "external_mcp:\n  servers:\n    - {name: a, command: x, max_queued_calls: 50}\n"
+        room = "limits: {max_calls: %d}\n"
+        assert not folder.load(servers + room % 357).warnings
+        (warning,) = folder.load(servers + room % 356).warnings
+        assert "gateway.yaml:3: external_mcp.servers[0]: if it hangs, 356 calls can wait for it" in warning
+        assert "lower them, or raise limits.max_calls" in warning
+
 
 class TestLlms:
     def test_form_a_chain_and_serve_elicitation_too(self, folder):
