@@ -32,7 +32,7 @@ def check_room(servers: Iterable[ServerConfig], limits: Limits, report: Report) 
             at = server.source
             message = (
                 f"if it hangs, {most} calls can wait for it (max_concurrent_calls, twice max_queued_calls): "
-                f"as many as the gateway takes (limits.max_calls: {limits.max_calls}); then others' are refused"
+                f"as many as the gateway takes (limits.max_calls: {limits.max_calls}); others' are refused"
             )
             report.warning_at(at, message, "lower them, or raise limits.max_calls")
 
