@@ -88,5 +88,5 @@ def _for_people(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> 
         return event
     return {
         "event": event["summary"],
-        **{key: event[key] for key in ("timestamp", "level", "logger") if key in event},
+        **{key: event[key] for key in ("timestamp", "level", "logger", "worker") if key in event},
     }

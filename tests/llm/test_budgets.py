@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +15,7 @@ from gateway.errors import ProviderError
 from gateway.llm.budgets import Metering
 from gateway.llm.ledger import MemoryLedger
 from gateway.llm.port import Account, Budget, Completion, Plan, Prompt, Usage
+from gateway.llm.shared_ledger import SharedLedger
 from gateway.policy.budgets import BudgetRule, Budgets
 from gateway.policy.model import Source, Spent
 from tests.llm.dialects import prompt, text
@@ -57,8 +61,21 @@ class Days:
         return self.now
 
 
+class Ledgers:
+    """Makes the kind of ledger that a test runs on."""
+
+    make: Callable[..., Any]
+
+
+@pytest.fixture(autouse=True, params=["in memory", "shared by workers"])
+def _each_kind_of_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    Ledgers.make = MemoryLedger
+    if request.param != "in memory":
+        Ledgers.make = partial(SharedLedger, tmp_path / "costs.sqlite", 0)
+
+
 def metering(budgets: Budgets, days: Days | None = None) -> Metering:
-    return Metering(budgets, MemoryLedger(), days or Days())
+    return Metering(budgets, Ledgers.make(), days or Days())
 
 
 async def ask(meter: Metering, account: Account = ADA, llm: Any = None) -> Completion:
@@ -170,13 +187,13 @@ async def test_what_has_no_price_counts_by_its_tokens_and_is_shown_as_unpriced()
     }
 
 
-def charge(ledger: MemoryLedger, day: str = "2026-07-28", **account: Any) -> None:
+def charge(ledger: Any, day: str = "2026-07-28", **account: Any) -> None:
     answer = Completion(text("yes"), "m", "p", "endTurn", Usage(3, 2), cost_usd=0.25)
     ledger.charge(day, Account("sampling", **{"server": "desk", **account}), answer, ["all"])
 
 
 def test_the_ledger_sums_by_any_of_its_columns_and_by_call() -> None:
-    ledger = MemoryLedger()
+    ledger = Ledgers.make()
     charge(ledger, tool="ask", principal="ada", call=1)
     charge(ledger, tool="ask", principal="bob", call=2)
     charge(ledger, tool="tell", principal="ada", call=2)
@@ -199,7 +216,7 @@ def test_the_ledger_sums_by_any_of_its_columns_and_by_call() -> None:
 
 
 def test_names_that_clients_choose_cannot_fill_the_ledger() -> None:
-    ledger = MemoryLedger(keep_days=2, max_rows=3)
+    ledger = Ledgers.make(keep_days=2, max_rows=3)
     for number in range(10):
         charge(ledger, client=f"client {number}")
     rows = {row["client"]: row["requests"] for row in ledger.rows(["client"])}
