@@ -27,7 +27,7 @@ NUMBER = "@N@"
 SCRIPT = """
 local heads = {%(heads)s}
 local parts = {%(parts)s}
-local expected, limit = %(expected)s, %(limit)d
+local expected, limit = {%(expected)s}, %(limit)d
 local threads = {}
 local n = 0
 bad, sample = 0, ""
@@ -40,14 +40,21 @@ function request()
   return heads[n %% #heads + 1] .. #body .. "\\r\\n\\r\\n" .. body
 end
 
-function response(status, headers, body)
+local function wrong(status, body)
   local start = string.sub(body, 1, limit)
-  if status == 200 and string.find(start, expected, 1, true)
-    and not string.find(start, '"error"%%s*:') and not string.find(start, '"isError"%%s*:%%s*true') then
-    return
+  if status ~= 200 or string.find(start, '"error"%%s*:') or string.find(start, '"isError"%%s*:%%s*true') then
+    return "HTTP " .. status
   end
+  for _, part in ipairs(expected) do
+    if not string.find(start, part, 1, true) then return "without '" .. string.sub(part, 1, 40) .. "'" end
+  end
+end
+
+function response(status, headers, body)
+  local why = wrong(status, body)
+  if not why then return end
   bad = bad + 1
-  if sample == "" then sample = "HTTP " .. status .. ": " .. string.sub(body, 1, 300) end
+  if sample == "" then sample = why .. ": " .. string.sub(body, 1, 200) end
 end
 
 function done(summary, latency, requests)
@@ -79,7 +86,7 @@ class Shot:
     url: str
     headers: Sequence[Mapping[str, str]]
     message: Json
-    expected: str
+    expected: tuple[str, ...]
     look: int = 1_000_000_000
 
     def script(self) -> str:
@@ -96,7 +103,7 @@ class Shot:
         return SCRIPT % {
             "heads": ", ".join(lua(head) for head in heads),
             "parts": ", ".join(lua(part) for part in body.split(NUMBER)),
-            "expected": lua(self.expected),
+            "expected": ", ".join(lua(part) for part in self.expected),
             "limit": self.look,
         }
 
@@ -176,11 +183,11 @@ async def fire(shot: Shot, connections: int, seconds: float, folder: Path) -> Lo
 
 @dataclass(frozen=True)
 class Call:
-    """A request as a client means it: method, params, and what its result holds."""
+    """A request as a client means it: method, params, and texts that a right response holds."""
 
     method: str
     params: Json
-    expected: str
+    expected: tuple[str, ...]
     meta: Json = field(default_factory=dict[str, Any])
     look: int = 1_000_000_000
 

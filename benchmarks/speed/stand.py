@@ -21,7 +21,7 @@ from benchmarks.speed.processes import DidNotStart, Pinning, Process
 from benchmarks.speed.upstream_tools import CORES_VARIABLE, NAMED, TOOLS_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
-READY = 90.0
+READY = 180.0
 """Seconds a gateway has to answer its first call."""
 ANSWER = 10.0
 
@@ -193,7 +193,7 @@ class Stand:
             started.append(process)
             return process
 
-        stdio = [sys.executable, "-m", "benchmarks.speed.upstream_stdio"]
+        stdio = [sys.executable, "-m", processes.SERVER]
         cores = ",".join(str(core) for core in sorted(self.pinning.load))
         env = {**_tools(behind.tools), CORES_VARIABLE: cores, "PYTHONPATH": str(ROOT)}
         url = f"http://127.0.0.1:{upstream.port}/mcp"

@@ -20,17 +20,17 @@ WARM_UP = 1.0
 """Seconds of load before anything is measured, once for each gateway and kind of call."""
 
 ECHO = Call(
-    "tools/call", {"name": "echo", "arguments": {"text": f"bench-{NUMBER}", "count": NUMBER}}, "bench-"
+    "tools/call", {"name": "echo", "arguments": {"text": f"bench-{NUMBER}", "count": NUMBER}}, ("bench-",)
 )
-LARGE = Call("tools/call", {"name": "big", "arguments": {"count": NUMBER}}, "x" * 1000, look=4000)
+LARGE = Call("tools/call", {"name": "big", "arguments": {"count": NUMBER}}, ("x" * 1000,), look=4000)
 STEPS = Call(
     "tools/call",
     {"name": "progress", "arguments": {"steps": 100, "count": NUMBER}},
-    "100 steps",
+    ("100 steps", "step 99 of 100"),
     {"progressToken": NUMBER},
 )
 THOUSAND = 1000
-LISTING = Call("tools/list", {}, f"echo_{THOUSAND - 7:04}")
+LISTING = Call("tools/list", {}, ("0993",))
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,12 @@ async def handshake(stand: Stand) -> list[Row]:
 
 
 async def stdio(stand: Stand) -> list[Row]:
-    """A stdio server behind, handshake clients before."""
+    """A stdio server behind, clients of both eras before."""
     kinds = [Kind("tools/call, stdio server", ECHO, connections) for connections in (1, 16)]
-    return await _loads(stand, Behind("handshake", "stdio"), kinds)
+    rows: list[Row] = []
+    for era in ("modern", "handshake"):
+        rows += await _loads(stand, Behind(era, "stdio"), kinds)
+    return rows
 
 
 async def listings(stand: Stand) -> list[Row]:

@@ -9,17 +9,22 @@ from benchmarks.speed.stand import Stand
 
 UNITS = {"first answer": "s", "memory (PSS)": "MiB", "memory (RSS)": "MiB"}
 MIB = 1024 * 1024
+HTTP, STDIO = Behind("handshake"), Behind("handshake", "stdio")
 
 
 async def start(stand: Stand) -> list[Row]:
-    """Start each gateway afresh in every run; its children count, the server behind does not."""
-    behind = Behind("handshake")
+    """Start each gateway afresh in every run; its children count, the server behind does not.
+
+    Behind it is the HTTP server, or the stdio server where it can do no other.
+    """
     samples = Samples("start-up and idle memory", UNITS)
     for run in range(stand.options.runs):
         for gateway in stand.players:
             if gateway.name in samples.refused:
                 continue
-            reason = gateway.cannot(behind)
+            behind, reason = HTTP, gateway.cannot(HTTP)
+            if reason is not None:
+                behind, reason = STDIO, gateway.cannot(STDIO)
             if reason is not None:
                 samples.refuse(gateway.name, reason)
                 continue
