@@ -13,6 +13,8 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.config.resolved import Limits
+from gateway.downstream.corked import Corked
+from gateway.downstream.exchange import COMPLETE
 from gateway.wire import jsonrpc
 
 _AFTER_THE_APP: Final = 2.0
@@ -59,12 +61,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused = False
         self._refusal: tuple[int, str] | None = None
         self._arrival: asyncio.TimerHandle | None = None
+        self._patience: float | None = None
+        self._clock = self._running = 0
         self._stall: asyncio.TimerHandle | None = None
         self._held: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Take a connection, or refuse it where there are too many."""
-        super().connection_made(transport)
+        super().connection_made(cast("asyncio.Transport", Corked(transport)))
         if len(self.connections) > self.bounds.max_connections:
             most = self.bounds.max_connections
             self._refuse(503, f"{most} connections are open (limits.max_connections); try later")
@@ -85,6 +89,9 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._begun = False
         super().data_received(data)
+        if self._clock != self._running:
+            self._expect(self._patience)
+            self._running = self._clock
         if not self._begun:
             # All of this chunk belongs to a request that an earlier one began.
             self._received += len(data)
@@ -102,17 +109,20 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._begun = self._in_head = True
         self._headers = self._head_size = self._received = 0
-        self._expect(self.bounds.request_timeout_seconds)
+        self._give(self.bounds.request_timeout_seconds)
 
     def on_url(self, url: bytes) -> None:
         """Count the address."""
-        self._count(len(url))
+        self._head_size += len(url)
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count one header field, or one trailer."""
         self._headers += 1
-        self._count(len(name) + len(value))
+        self._head_size += len(name) + len(value)
+        if self._head_size > self.bounds.max_header_bytes:
+            self._refusal = (431, _head_too_large(self.bounds))
+            raise _Refused
         if self._headers > self.bounds.max_headers:
             most = self.bounds.max_headers
             self._refusal = (431, f"a request may have {most} header fields (limits.max_headers)")
@@ -122,13 +132,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Hand the request to the application, whose own clock runs for the body."""
         self._in_head = False
-        self._expect(self.bounds.request_timeout_seconds + _AFTER_THE_APP)
+        self._give(self.bounds.request_timeout_seconds + _AFTER_THE_APP)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Stop the clock: the request is here."""
-        self._expect(None)
+        self._give(None)
         self._received = 0
+        cast("dict[str, Any]", self.scope)[COMPLETE] = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
@@ -158,11 +169,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
 
-    def _count(self, size: int) -> None:
-        self._head_size += size
-        if self._head_size > self.bounds.max_header_bytes:
-            self._refusal = (431, _head_too_large(self.bounds))
-            raise _Refused
+    def _give(self, seconds: float | None) -> None:
+        """Say how long the next part may take. The clock is set once what is at hand has been parsed:
+        most requests come whole, and need none."""
+        self._patience = seconds
+        self._clock += 1
 
     def _expect(self, seconds: float | None) -> None:
         if self._arrival is not None:

@@ -8,6 +8,7 @@ from gateway.calls.admission import ANONYMOUS
 from gateway.config.resolved import Limits
 from gateway.downstream.envelope import META
 from gateway.downstream.exchange import (
+    COMPLETE,
     BodyTooLarge,
     Headers,
     Receive,
@@ -64,7 +65,7 @@ class Endpoint:
                     return
                 receive = kept
             batches = self._handshake.takes_batches(headers, principal)
-            message = await _read(headers, receive, send, self._limits, batches=batches)
+            message = await _read(scope, headers, receive, send, self._limits, batches=batches)
             if message is None:
                 return
             if isinstance(message, list):
@@ -93,20 +94,22 @@ async def admit(guard: Guard, scope: Scope, send: Send) -> Admitted | None:
     return None
 
 
-async def read_message(headers: dict[str, str], receive: Receive, send: Send, limits: Limits) -> Json | None:
+async def read_message(
+    scope: Scope, headers: dict[str, str], receive: Receive, send: Send, limits: Limits
+) -> Json | None:
     """Read the one JSON-RPC message of a POST, or answer what is wrong with it and return None."""
-    return cast("Json | None", await _read(headers, receive, send, limits, batches=False))
+    return cast("Json | None", await _read(scope, headers, receive, send, limits, batches=False))
 
 
 async def _read(
-    headers: dict[str, str], receive: Receive, send: Send, limits: Limits, *, batches: bool
+    scope: Scope, headers: dict[str, str], receive: Receive, send: Send, limits: Limits, *, batches: bool
 ) -> Json | list[Any] | None:
-    content_type = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
-    if content_type != "application/json":
+    if not _is_json(headers.get("content-type", "application/json")):
         await respond_error(send, 415, jsonrpc.INVALID_REQUEST, "send Content-Type: application/json")
         return None
     try:
-        body = await read_body(receive, limits.max_body_bytes, limits.request_timeout_seconds)
+        seconds = None if COMPLETE in scope else limits.request_timeout_seconds
+        body = await read_body(receive, limits.max_body_bytes, seconds)
         decoded = jsonrpc.decode(body, limits.max_nesting)
     except ConnectionResetError:
         return None
@@ -128,6 +131,11 @@ async def _read(
         await respond_error(send, 400, jsonrpc.INVALID_REQUEST, _why_invalid(decoded))
         return None
     return cast("Json", decoded)
+
+
+def _is_json(content_type: str) -> bool:
+    plain = "application/json"
+    return content_type == plain or content_type.partition(";")[0].strip().lower() == plain
 
 
 def is_modern(headers: dict[str, str], message: Json) -> bool:

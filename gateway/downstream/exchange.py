@@ -23,6 +23,8 @@ _STREAM: Final[Headers] = [
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 ]
+COMPLETE: Final = "backchannel.complete"
+"""In a request's scope, once all of it is there: reading it will not have to wait."""
 _WATCH_AFTER: Final = 0.05
 """Seconds before a request is watched for its client going away: short calls never need it."""
 
@@ -39,6 +41,8 @@ async def read_body(receive: Receive, limit: int, seconds: float | None = None) 
         TimeoutError: it did not come in time.
         ConnectionResetError: the client left before its end.
     """
+    if seconds is None:
+        return await _read_body(receive, limit)
     async with asyncio.timeout(seconds):
         return await _read_body(receive, limit)
 

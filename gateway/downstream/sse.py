@@ -67,7 +67,7 @@ class SseEndpoint:
             )
             await respond_error(send, 503, jsonrpc.INTERNAL_ERROR, text)
             return
-        message = await read_message(admitted.headers, receive, send, self._sessions.limits)
+        message = await read_message(scope, admitted.headers, receive, send, self._sessions.limits)
         if message is None:
             return
         if jsonrpc.kind_of(message) == "request":

@@ -63,8 +63,7 @@ class InFlight:
         self._of_client: Counter[str] = Counter()
         self._tickets: set[Ticket] = set()
         self._stopping: BackchannelError | None = None
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Event | None = None
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -86,7 +85,6 @@ class InFlight:
         self._tickets.add(ticket)
         self._of_client[client] += 1
         self.load.calls += 1
-        self._idle.clear()
         try:
             return jsonrpc.result(request_id, await work)
         except BackchannelError as error:
@@ -112,7 +110,7 @@ class InFlight:
             self.load.calls -= 1
             if not self._of_client[client]:
                 del self._of_client[client]
-            if not self._tickets:
+            if self._idle is not None and not self._tickets:
                 self._idle.set()
 
     def at_the_door(self, client: str | None) -> Overloaded | None:
@@ -144,9 +142,12 @@ class InFlight:
     async def stop(self, error: BackchannelError, grace: float) -> None:
         """Refuse new requests, give those in flight `grace` seconds, then end them with `error`."""
         self._stopping = error
+        if not self._tickets:
+            return
+        idle = self._idle = asyncio.Event()
         try:
             async with asyncio.timeout(grace):
-                await self._idle.wait()
+                await idle.wait()
         except TimeoutError:
             for ticket in list(self._tickets):
                 ticket.fail(error)

@@ -34,6 +34,9 @@ class Cookies:
     def __init__(self) -> None:
         self._jar: httpx2.Cookies | None = None
 
+    def __bool__(self) -> bool:
+        return self._jar is not None
+
     def take(self, place: Place, values: list[str]) -> None:
         """Keep what a response set."""
         self._jar = self._jar or httpx2.Cookies()

@@ -39,9 +39,12 @@ class Extensions:
         self._named: dict[str, frozenset[_Named]] = {}
         self._variants: dict[_Named, dict[str, Extra]] = {}
         self._full: set[_Named] = set()
+        self.learnt = 0
+        """How often servers have named something: what was worked out before may be out of date."""
 
     def learn(self, server: str, capabilities: Json) -> None:
         """Take what a server named of itself when it was connected."""
+        self.learnt += 1
         self._named[server] = frozenset(
             (field, name) for field in _FIELDS for name in _object(capabilities.get(field))
         )

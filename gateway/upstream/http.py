@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import zlib
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urljoin
 
 import httpx2
@@ -16,14 +17,13 @@ from gateway import __version__
 from gateway.config.resolved import ServerConfig
 from gateway.errors import CallError, ServerUnavailable
 from gateway.upstream.addresses import Cookies, Place, following, without_secrets
+from gateway.upstream.fields import EVENT_STREAM, JSON, encoding_of, lines, unpacker
 from gateway.upstream.handshake import as_object
 from gateway.upstream.http1 import Broken, Response
 from gateway.upstream.http_pool import HttpPool, NotConnected, Origin, basic
 from gateway.upstream.port import Json
 from gateway.wire import jsonrpc, sse
 
-EVENT_STREAM: Final = "text/event-stream"
-JSON: Final = "application/json"
 ACCEPT: Final = {"accept": f"{JSON}, {EVENT_STREAM}", "content-type": JSON}
 """The headers of every POST to an MCP endpoint."""
 SESSION_ID: Final = "mcp-session-id"
@@ -128,6 +128,8 @@ class Endpoint:
     ) -> Response | None:
         """POST a message at once, where a connection is at hand; None where there is none.
 
+        `headers` are those beyond `ACCEPT`, by lower-case name.
+
         `on_head` is called when the response's head is there, or it has failed (`Response.error`).
         Redirects, cookies and encodings are the caller's business: see `is_plain` and `keep`.
         """
@@ -137,7 +139,21 @@ class Endpoint:
         connection = None if pool is None else pool.idle()
         if pool is None or connection is None:
             return None
-        return connection.begin("POST", self._request(pool, "POST", here, headers, content, cookies), on_head)
+        try:
+            if cookies or pool.absolute is not None or not self._headers.keys().isdisjoint(headers):
+                request = self._request(pool, "POST", here, {**ACCEPT, **headers}, content, cookies)
+            else:
+                request = self._post + lines(headers, content)
+        except Broken as error:
+            pool.keep(connection)
+            raise TransportBroken(self.config.name, str(error)) from error
+        return connection.begin("POST", request, on_head)
+
+    @functools.cached_property
+    def _post(self) -> bytes:
+        """What every POST begins with that adds to nothing but `ACCEPT`."""
+        fields = {"host": self.here.host, **self._headers, **ACCEPT}
+        return f"POST {self.here.target} HTTP/1.1\r\n".encode() + lines(fields, None)
 
     def keep(self, response: Response, cookies: Cookies) -> None:
         """Keep the cookies that a response to `begin` set."""
@@ -254,7 +270,7 @@ class Endpoint:
 
     def _check_encoding(self, response: Response) -> None:
         """Refuse what could unpack to any size: encodings nobody asked for, and one inside another."""
-        encoding = _encoding(response)
+        encoding = encoding_of(response)
         if encoding not in _ENCODINGS:
             raise CallError(
                 f"server '{self.config.name}' answered with content encoding '{encoding[:_SHOWN]}', and only "
@@ -317,24 +333,21 @@ class Endpoint:
                 fields["proxy-authorization"] = basic(proxy.userinfo)
         if (cookie := cookies.header(place)) is not None:
             fields["cookie"] = cookie
-        if content is not None:
-            fields["content-length"] = str(len(content))
-        lines = [f"{name}: {value}\r\n" for name, value in fields.items()]
-        head = f"{method} {target} HTTP/1.1\r\n{''.join(lines)}\r\n".encode()
-        if head.count(b"\n") != len(lines) + 2 or head.count(b"\r") != len(lines) + 2 or b"\0" in head:
-            raise Broken("a header holds a line break, which no header can carry")
-        return head if content is None else head + content
+        head = f"{method} {target} HTTP/1.1\r\n".encode()
+        if content is None:
+            return head + lines(fields, None) + b"\r\n"
+        return head + lines(fields, content)
 
     async def _chunks(self, response: Response) -> AsyncGenerator[bytes]:
         with self._in_words():
-            encoding = _encoding(response)
+            encoding = encoding_of(response)
             if encoding in ("", "identity"):
                 while chunk := await response.next():
                     yield chunk
                 return
             unpack = None
             while chunk := await response.next():
-                unpack = unpack or _unpacker(chunk)
+                unpack = unpack or unpacker(chunk)
                 try:
                     while chunk and not unpack.eof:
                         yield unpack.decompress(chunk, _UNPACKED)
@@ -355,38 +368,6 @@ class Endpoint:
     def too_large(self, what: str) -> CallError:
         """Return the error for more bytes than a message may have."""
         return CallError(f"server '{self.config.name}' sent {what}; the limit is `limits.max_message_bytes`")
-
-
-def _encoding(response: Response) -> str:
-    return response.headers.get("content-encoding", "").strip().lower()
-
-
-def _unpacker(begin: bytes) -> Any:
-    """Return what unpacks gzip or deflate, in either form that servers mean by the latter."""
-    raw = begin[:1] != b"\x1f" and begin[0] & 0x0F != zlib.DEFLATED
-    return zlib.decompressobj(-zlib.MAX_WBITS if raw else zlib.MAX_WBITS | 32)
-
-
-def is_plain(response: Response) -> bool:
-    """Whether a response is one JSON body, as it is."""
-    return (
-        response.is_success and content_type(response) == JSON and "content-encoding" not in response.headers
-    )
-
-
-def content_type(response: Response) -> str:
-    """Return the media type of a response without its parameters, in lower case."""
-    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def unexpected_type(server: str, method: str, response: Response) -> CallError:
-    """Return the error for a response that is neither of the two content types there are."""
-    if response.status == HTTPStatus.ACCEPTED:
-        return CallError(f"server '{server}' answered {method} with HTTP 202, which promises no response")
-    return CallError(
-        f"server '{server}' answered {method} with content type '{content_type(response)[:_SHOWN]}', "
-        f"which is neither {JSON} nor {EVENT_STREAM}"
-    )
 
 
 def _phrase(status: int) -> str:

@@ -14,6 +14,8 @@ from typing import Final, cast
 
 import httptools
 
+from gateway.wire.headers import name_of, value_of
+
 _MAX_HEAD: Final = 100 * 1024
 """Bytes of a response's head."""
 _HIGH: Final = 256 * 1024
@@ -123,7 +125,7 @@ class Response:
         self.status = status
         headers = self.headers
         for raw_name, raw_value in fields:
-            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").strip(" \t")
+            name, value = name_of(raw_name), value_of(raw_value)
             if name == "set-cookie":
                 self.cookies.append(value)
             headers[name] = f"{headers[name]}, {value}" if name in headers else value

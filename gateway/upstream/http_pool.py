@@ -105,7 +105,7 @@ class HttpPool:
         at = Origin.of(proxy) if proxy is not None else origin
         secured = at.scheme == "https"
         sock = await _socket(at)
-        connection = HttpConnection(self._released, self._lost)
+        connection = HttpConnection(self.keep, self._lost)
         if proxy is None or origin.scheme == "http":
             await loop.create_connection(
                 lambda: connection,
@@ -118,7 +118,8 @@ class HttpPool:
         self._open.add(connection)
         return connection
 
-    def _released(self, connection: HttpConnection) -> None:
+    def keep(self, connection: HttpConnection) -> None:
+        """Keep a connection that carries nothing for the next exchange."""
         if self._closed or len(self._idle) >= _MOST_IDLE:
             connection.abort()
             return

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.calls.model import Profile
 from gateway.upstream.profiles import LaneKey
@@ -40,8 +41,7 @@ class Want:
     quiet: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class LaneView:
+class LaneView(NamedTuple):
     """A lane as the decision sees it.
 
     `key` is what its calls have in common (None: none but quiet ones run), `running` counts

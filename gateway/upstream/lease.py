@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Protocol
 
@@ -25,12 +25,13 @@ class Lanes(Protocol):
         """Return a lane that carries the call from now on."""
         ...
 
-    async def turn(self, lane: Lane, running: Running) -> Connection:
-        """Wait, with a lane, for a place."""
+    @property
+    def on_enter(self) -> Callable[[Lane], Awaitable[None] | None]:
+        """Begins what the connection must know of a call before it is sent; returns what to wait for."""
         ...
 
-    def entered(self, lane: Lane) -> Awaitable[None] | None:
-        """Begin what the connection must know of a call before it is sent; None if there is nothing."""
+    async def turn(self, lane: Lane, running: Running) -> Connection:
+        """Wait, with a lane, for a place."""
         ...
 
     def release(self, lane: Lane, running: Running, *, abandoned: bool) -> None:
@@ -59,7 +60,7 @@ class Lease:
         lane = self._lane = await self._lanes.take(self._want, self._running)
         try:
             connection = lane.live or await lane.ready()
-            if (telling := self._lanes.entered(lane)) is not None:
+            if (telling := self._lanes.on_enter(lane)) is not None:
                 await telling
             deadline = self._running.deadline
             if deadline is not None:

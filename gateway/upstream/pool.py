@@ -184,10 +184,6 @@ class Pool:
         if ticket.lane is not None:
             self.release(ticket.lane, ticket.running, abandoned=False)
 
-    def entered(self, lane: Lane) -> Awaitable[None] | None:
-        """Begin what the connection must know of a call that has its lane; None if there is nothing."""
-        return self.on_enter(lane)
-
     def release(self, lane: Lane, running: Running, *, abandoned: bool) -> None:
         """Take a call off its lane; `abandoned` says that its server may still be at it."""
         # A call that never got a connection was never sent: nothing is abandoned at the server.

@@ -8,7 +8,8 @@ from gateway.errors import ConnectionLost
 from gateway.upstream.addresses import Cookies
 from gateway.upstream.channel import Pending
 from gateway.upstream.conversation import Conversation
-from gateway.upstream.http import Endpoint, is_plain
+from gateway.upstream.fields import is_plain
+from gateway.upstream.http import Endpoint
 from gateway.upstream.http1 import Response, TooLarge
 from gateway.upstream.port import Json
 

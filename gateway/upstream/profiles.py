@@ -50,6 +50,11 @@ class LaneKey:
     alone: int | None = None
 
 
+_NOTHING = LaneKey(None, frozenset())
+"""Of calls that can be asked nothing: whose they are makes no difference."""
+_MOST_DECLARED = 4096
+
+
 class Profiles:
     """The questions each server may ask, by policy. Holds nothing but memoised pure results.
 
@@ -74,6 +79,8 @@ class Profiles:
         self._legs: dict[tuple[Kind, str, str | None], frozenset[LegName]] = {}
         self._routes: dict[tuple[Kind, str, str | None], _Routes] = {}
         self._bases: dict[str, Profile] = {}
+        self._declared: dict[tuple[str, Profile, bool], Profile] = {}
+        self._seen = 0
 
     def base(self, server: str) -> Profile:
         """Return what the LLM alone can meet for a server: the profile of its control lane."""
@@ -92,12 +99,23 @@ class Profiles:
         Roots are the client's alone: a handshake server asks for them at any time and remembers
         them, so they are declared only on a lane that is the client's own.
         """
+        own = "roots" in caller.profile and (era == "modern" or self._has_own_lane(server, caller))
+        slot = (server, caller.profile, own)
+        known = self._declared.get(slot)
+        if known is None or self._seen != self.extensions.learnt:
+            if self._seen != self.extensions.learnt or len(self._declared) >= _MOST_DECLARED:
+                self._declared.clear()
+                self._seen = self.extensions.learnt
+            known = self._declared[slot] = self._declare(server, caller, roots=own)
+        return known
+
+    def _declare(self, server: str, caller: Caller, *, roots: bool) -> Profile:
         bits: set[Capability | Extra] = set(self.base(server))
         for kind in KINDS:
             offered = caller.profile & _BITS[kind]
             if "client" in self._legs_of_server(kind, server) and offered & _PARENT[kind]:
                 bits |= offered
-        if "roots" in caller.profile and (era == "modern" or self._has_own_lane(server, caller)):
+        if roots:
             bits.add("roots")
         return frozenset(bits).union(self.extensions.declared(server, caller.profile))
 
@@ -121,6 +139,8 @@ class Profiles:
     def key(self, server: str, era: Era, caller: Caller, tool: str | None) -> LaneKey:
         """Return the lane key of a call; `tool` is the exposed name, None for other calls."""
         profile = self.declared(server, era, caller)
+        if not profile:
+            return _NOTHING
         kinds: list[Kind] = [kind for kind in KINDS if profile & _PARENT[kind]]
         routes = tuple(self._route(kind, server, tool, caller) for kind in kinds)
         party = self._party(profile, server, caller, tool)

@@ -11,13 +11,11 @@ from gateway.errors import CallError, ConnectionLost, ServerUnavailable
 from gateway.upstream.addresses import Cookies, Place, without_secrets
 from gateway.upstream.channel import Pending
 from gateway.upstream.conversation import Conversation
+from gateway.upstream.fields import EVENT_STREAM, JSON, content_type
 from gateway.upstream.http import (
-    EVENT_STREAM,
-    JSON,
     Endpoint,
     TransportBroken,
     Unreachable,
-    content_type,
 )
 from gateway.upstream.port import Json
 from gateway.wire import sse

@@ -10,19 +10,16 @@ from gateway.errors import CallError, ConnectionLost
 from gateway.upstream.addresses import Cookies
 from gateway.upstream.channel import Pending
 from gateway.upstream.conversation import Conversation
+from gateway.upstream.fields import EVENT_STREAM, JSON, content_type, unexpected_type
 from gateway.upstream.handshake import as_object
 from gateway.upstream.http import (
     ACCEPT,
-    EVENT_STREAM,
-    JSON,
     LAST_EVENT_ID,
     PROTOCOL_VERSION,
     SESSION_ID,
     Endpoint,
     TransportBroken,
     Unreachable,
-    content_type,
-    unexpected_type,
 )
 from gateway.upstream.http1 import Response
 from gateway.upstream.port import Json
@@ -97,7 +94,7 @@ class HandshakeHttpChannel:
             return
         post = Post(self._endpoint, self._conversation, self._cookies, pending, message, self._go_on)
         # The answer to `initialize` names the session: it is looked at.
-        if pending.method == "initialize" or not post.begin(self._headers()):
+        if pending.method == "initialize" or not post.begin(self._own_headers()):
             self._go_on(message, pending)
 
     async def abandon(self, pending: Pending) -> None:
@@ -139,12 +136,15 @@ class HandshakeHttpChannel:
         task.add_done_callback(self._tasks.discard)
 
     def _headers(self, **more: str) -> dict[str, str]:
-        headers = dict(ACCEPT)
+        return {**ACCEPT, **self._own_headers(), **more}
+
+    def _own_headers(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
         if self._session is not None:
             headers[SESSION_ID] = self._session
         if (connection := self._conversation.connection) is not None:
             headers[PROTOCOL_VERSION] = connection.hello.protocol_version
-        return {**headers, **more}
+        return headers
 
     async def _cancel(self, message: Json, pending: Pending) -> None:
         try:

@@ -8,15 +8,12 @@ from gateway.errors import ConnectionLost
 from gateway.upstream.addresses import Cookies
 from gateway.upstream.channel import Pending
 from gateway.upstream.conversation import Conversation
+from gateway.upstream.fields import EVENT_STREAM, JSON, content_type, unexpected_type
 from gateway.upstream.http import (
     ACCEPT,
-    EVENT_STREAM,
-    JSON,
     Endpoint,
     TransportBroken,
     Unreachable,
-    content_type,
-    unexpected_type,
 )
 from gateway.upstream.http1 import Response
 from gateway.upstream.port import Json
@@ -50,7 +47,7 @@ class ModernHttpChannel:
             return
         assert self._conversation is not None
         post = Post(self._endpoint, self._conversation, self._cookies, pending, message, self._go_on)
-        if not post.begin(self._headers(message)):
+        if not post.begin(self._tools.of(message)):
             self._go_on(message, pending)
 
     async def abandon(self, pending: Pending) -> None:
@@ -72,9 +69,6 @@ class ModernHttpChannel:
             await asyncio.wait(exchanges, timeout=2.0)
         self._endpoint.release()
 
-    def _headers(self, message: Json) -> dict[str, str]:
-        return {**ACCEPT, **self._tools.of(message)}
-
     def _go_on(self, source: Json | Response, pending: Pending) -> None:
         """Carry a request to its end in a task, from its message or from the head of its response."""
         assert self._conversation is not None
@@ -88,7 +82,7 @@ class ModernHttpChannel:
                 async with self._endpoint.reading(source):
                     await self._read(conversation, source, pending)
                 return
-            headers = self._headers(source)
+            headers = {**ACCEPT, **self._tools.of(source)}
             async with self._endpoint.open("POST", headers, source, cookies=self._cookies) as response:
                 await self._read(conversation, response, pending)
         except Unreachable as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 from mcp.shared.inbound import (
@@ -23,8 +24,20 @@ from gateway.upstream.port import Json
 
 log = logging.getLogger(__name__)
 
+_SHORT = 256
+"""Characters of a name, or an address, for which the headers of a request are remembered."""
 _KEPT = 10_000
 """How many annotated tools are remembered; beyond it, the server's -32020 makes us list again."""
+
+
+def _plain(version: str, method: str, name: str | None) -> Mapping[str, str]:
+    headers = {MCP_PROTOCOL_VERSION_HEADER: version, MCP_METHOD_HEADER: encode_header_value(method)}
+    if name is not None:
+        headers[MCP_NAME_HEADER] = encode_header_value(name)
+    return headers
+
+
+_remembered = lru_cache(4096)(_plain)
 
 
 class ToolHeaders:
@@ -49,19 +62,19 @@ class ToolHeaders:
         valid = [entry for entry in entries if self._learn_one(as_object(entry))]
         return result if len(valid) == len(entries) else {**result, "tools": valid}
 
-    def of(self, message: Json) -> dict[str, str]:
+    def of(self, message: Json) -> Mapping[str, str]:
         """Return the headers for one request."""
         method: str = message["method"]
         params = as_object(message.get("params"))
-        version = as_object(params.get("_meta")).get(PROTOCOL_VERSION, "")
-        headers = {MCP_PROTOCOL_VERSION_HEADER: str(version), MCP_METHOD_HEADER: encode_header_value(method)}
+        version = str(as_object(params.get("_meta")).get(PROTOCOL_VERSION, ""))
         name = params.get(NAME_BEARING_METHODS.get(method, ""))
-        if isinstance(name, str):
-            headers[MCP_NAME_HEADER] = encode_header_value(name)
-            arguments = params.get("arguments")
-            if method == "tools/call" and isinstance(arguments, Mapping):
-                annotated = self._annotated.get(name, {})
-                headers.update(mcp_param_headers(annotated, cast("Mapping[str, Any]", arguments)))
+        named = name if isinstance(name, str) else None
+        short = named is None or len(named) <= _SHORT
+        headers = _remembered(version, method, named) if short else _plain(version, method, named)
+        annotated = self._annotated.get(named) if named is not None and method == "tools/call" else None
+        arguments = params.get("arguments")
+        if annotated and isinstance(arguments, Mapping):
+            return {**headers, **mcp_param_headers(annotated, cast("Mapping[str, Any]", arguments))}
         return headers
 
     def _learn_one(self, tool: Json) -> bool:

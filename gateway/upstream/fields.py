@@ -1,0 +1,63 @@
+"""Header fields of requests to servers and of their responses, and what they say of a body."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from gateway.errors import CallError
+from gateway.upstream.http1 import Broken, Response
+
+EVENT_STREAM: Final = "text/event-stream"
+JSON: Final = "application/json"
+_SHOWN = 200
+"""Characters of what a server gave that are shown in an error."""
+
+
+def lines(headers: Mapping[str, str], content: bytes | None) -> bytes:
+    """Return header fields as they go over the wire, and with `content` the end of the head, and that.
+
+    Raises:
+        Broken: one holds more than its own line.
+    """
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
+        raise Broken("a header holds a line break, which no header can carry")
+    if content is None:
+        return text.encode()
+    return b"%bcontent-length: %d\r\n\r\n%b" % (text.encode(), len(content), content)
+
+
+def encoding_of(response: Response) -> str:
+    """Return the content encoding of a response, in lower case; empty where it has none."""
+    return response.headers.get("content-encoding", "").strip().lower()
+
+
+def unpacker(begin: bytes) -> Any:
+    """Return what unpacks gzip or deflate, in either form that servers mean by the latter."""
+    raw = begin[:1] != b"\x1f" and begin[0] & 0x0F != zlib.DEFLATED
+    return zlib.decompressobj(-zlib.MAX_WBITS if raw else zlib.MAX_WBITS | 32)
+
+
+def is_plain(response: Response) -> bool:
+    """Whether a response is one JSON body, as it is."""
+    return (
+        response.is_success and content_type(response) == JSON and "content-encoding" not in response.headers
+    )
+
+
+def content_type(response: Response) -> str:
+    """Return the media type of a response without its parameters, in lower case."""
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def unexpected_type(server: str, method: str, response: Response) -> CallError:
+    """Return the error for a response that is neither of the two content types there are."""
+    if response.status == HTTPStatus.ACCEPTED:
+        return CallError(f"server '{server}' answered {method} with HTTP 202, which promises no response")
+    return CallError(
+        f"server '{server}' answered {method} with content type '{content_type(response)[:_SHOWN]}', "
+        f"which is neither {JSON} nor {EVENT_STREAM}"
+    )
