@@ -24,9 +24,9 @@ def report(plan: Plan, ledger: Ledger, bounds: Bounds) -> tuple[str, bool]:
     lines += ["", "injected, and the errors put down to it:"]
     times = Counter(fault.reason for fault in ledger.faults)
     because = ledger.explained()
-    lines += [
-        f"  {reason}, {count} times: {because[reason]} errors" for reason, count in sorted(times.items())
-    ]
+    for reason, count in sorted(times.items()):
+        lasted = sum(each.ended - each.began for each in ledger.faults if each.reason == reason)
+        lines.append(f"  {reason}, {count} times, {lasted:.1f} s in all: {because[reason]} errors")
     unexplained = Counter(each.error for each in ledger.unexplained())
     lines += ["", f"errors that were not injected: {unexplained.total()}"]
     lines += [f"  {count} x {error}" for error, count in unexplained.most_common(_SHOWN)]
