@@ -84,7 +84,7 @@ def decode(data: bytes | bytearray | memoryview | str, max_nesting: int = MAX_NE
 
 
 def _parse(raw: bytes) -> Any:
-    if _LONG_NUMBER in raw.translate(_DIGITS):
+    if _has_long_number(raw):
         # orjson would make a float of an integer beyond 64 bits.
         return _parse_slowly(raw, None)
     try:
@@ -92,6 +92,17 @@ def _parse(raw: bytes) -> Any:
     except orjson.JSONDecodeError as error:
         # orjson refuses lone surrogates, which JSON text may carry; the standard parser does not.
         return _parse_slowly(raw, str(error))
+
+
+def _has_long_number(raw: bytes) -> bool:
+    """Look part by part, each beginning before the last one's end: a copy of a large body is not small."""
+    if len(raw) <= _PART:
+        return _LONG_NUMBER in raw.translate(_DIGITS)
+    overlap = len(_LONG_NUMBER) - 1
+    return any(
+        _LONG_NUMBER in raw[max(0, start - overlap) : start + _PART].translate(_DIGITS)
+        for start in range(0, len(raw), _PART)
+    )
 
 
 def _parse_slowly(raw: bytes, reason: str | None) -> Any:
@@ -124,6 +135,8 @@ _STANDARD: Final = json.JSONDecoder(parse_int=_whole, parse_float=_finite, parse
 _DIGITS: Final = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
 _LONG_NUMBER: Final = b"0" * 19
 """So many digits in a row may be more than 64 bits."""
+_PART: Final = 64 * 1024
+"""Bytes that are looked through at a time."""
 
 
 def _is_deeper(value: Any, limit: int) -> bool:

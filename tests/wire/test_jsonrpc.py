@@ -45,6 +45,13 @@ def test_numbers_beyond_64_bits_keep_every_digit() -> None:
     assert jsonrpc.encode(jsonrpc.decode(text)) == text
 
 
+def test_a_long_number_anywhere_in_a_large_text_keeps_every_digit() -> None:
+    number = b"18446744073709551616"
+    for before in range(65536 - 24, 65536 + 2):
+        text = b'["' + b"x" * before + b'",' + number + b',"' + b"y" * 70_000 + b'"]'
+        assert jsonrpc.decode(text)[1] == int(number)
+
+
 @pytest.mark.parametrize("inside", [b"[", b'{"a":'])
 def test_nesting_passes_up_to_the_limit_and_is_refused_by_the_settings_name_beyond_it(inside: bytes) -> None:
     def nested(levels: int) -> bytes:
