@@ -38,7 +38,8 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "store": ANSWERS,
     "upstream": CONFIG | {"calls", "wire"},
     "downstream": CONFIG | {"calls", "wire", "security"},
-    "workers": CONFIG | {"downstream", "wire"},
+    # Siblings are spoken to in HTTP, as servers are.
+    "workers": CONFIG | {"downstream", "wire", "upstream.http1"},
 }
 """What each part may import, besides itself. `app` may use everything but `cli`, and `cli` everything."""
 
@@ -68,7 +69,7 @@ BOUNDARIES = frozenset(
 )
 """Task boundaries: what goes wrong in the task ends there, logged, so that nothing else ends with it."""
 
-UNMIRRORED = {"support", "contracts", "golden", "interop", "e2e"}
+UNMIRRORED = {"support", "contracts", "golden", "interop", "e2e", "benchmarks"}
 """Folders of tests that belong to no package."""
 
 
