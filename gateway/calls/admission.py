@@ -25,11 +25,15 @@ WAITING_SHARE: Final = 0.5
 time at the server, whose work would then be for nothing, just when there is too much of it."""
 
 
+_STANDING: Final = 0.5
+"""Seconds without an empty queue after which it is no burst that will pass by itself."""
+
+
 class FairQueue(Generic[T]):
     """At most `most` items of several principals, taken out one principal after the other.
 
-    Pure: no clock, no I/O. Within one principal the first in is the first out. A principal that
-    comes to the queue is served after everybody who is in it, once; then its turn comes round.
+    Pure: no clock, no I/O. A principal that comes to the queue is served after everybody who is in
+    it, once; then its turn comes round.
     """
 
     def __init__(self, most: int) -> None:
@@ -61,12 +65,12 @@ class FairQueue(Generic[T]):
         self._length += 1
         return gone
 
-    def pop(self) -> T | None:
-        """Take out the item whose turn it is; None if nothing waits."""
+    def pop(self, *, newest: bool = False) -> T | None:
+        """Take out the oldest or newest item of the principal whose turn it is; None if nothing waits."""
         if not self._lines:
             return None
         principal, line = next(iter(self._lines.items()))
-        item = next(iter(line))
+        item = next(reversed(line) if newest else iter(line))
         self.remove(principal, item)
         if line:
             self._lines.move_to_end(principal)
@@ -87,12 +91,17 @@ class Places:
     """The places of one server: `most` calls have one, `queued` others wait for theirs.
 
     `busy` makes the error for a call that does not get one, of the words that say why.
+
+    In a queue that has stood for a while the newest of a principal's calls is next: served in order
+    each would wait so long that its client gives it up when it is sent, and all of the server's work would be
+    for nothing. The old ones follow once there is less to do.
     """
 
     def __init__(self, most: int, queued: int, busy: Callable[[str], ServerBusy]) -> None:
         self.taken = 0
         self._most = most
         self._queue: FairQueue[asyncio.Future[None]] = FairQueue(queued)
+        self._standing_since = 0.0
         self._full = f"{most} calls are in flight (max_concurrent_calls) and {queued} wait (max_queued_calls)"
         self._late = f"none of {most} calls in flight (max_concurrent_calls) ended for this one"
         self._busy = busy
@@ -119,11 +128,14 @@ class Places:
             ServerBusy: too many wait, or it did not come in time.
         """
         name = principal or ANONYMOUS
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        if not self._queue:
+            self._standing_since = loop.time()
+        turn: asyncio.Future[None] = loop.create_future()
         refused = self._queue.push(name, turn)
         if refused is not None and not refused.done():
             refused.set_exception(self._busy(self._full))
-        alarm = asyncio.get_running_loop().call_at(until, self._too_late, turn)
+        alarm = loop.call_at(until, self._too_late, turn)
         try:
             await turn
         except asyncio.CancelledError:
@@ -138,7 +150,10 @@ class Places:
     def leave(self) -> None:
         """Give a place back, and give it to whose turn it is."""
         self.taken -= 1
-        while self.taken < self._most and (turn := self._queue.pop()) is not None:
+        if not self._queue:
+            return
+        stands = asyncio.get_running_loop().time() - self._standing_since > _STANDING
+        while self.taken < self._most and (turn := self._queue.pop(newest=stands)) is not None:
             if not turn.done():
                 self.taken += 1
                 turn.set_result(None)

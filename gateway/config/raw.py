@@ -126,7 +126,8 @@ class RawLimits(Raw):
     """Calls of one client in flight at once. Beyond it: HTTP 429 with `Retry-After`."""
     max_loop_lag_ms: Annotated[int, Field(ge=10)] = _LIMITS.max_loop_lag_ms
     """How late the gateway may be with its own work. When it has been later than that three times in a row
-    it has more to do than it can, and refuses new calls as for `max_calls` until it has caught up."""
+    it has more to do than it can, and takes fewer calls at once until it is in time: beyond them as for
+    `max_calls`. A call waits for the gateway about five times as long. 32 calls at once are always taken."""
     max_call_seconds: Seconds = _LIMITS.max_call_seconds
     """Wall-clock limit of a call, the time people take included."""
     max_tokens_per_question: Count = _LIMITS.max_tokens_per_question

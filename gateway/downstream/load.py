@@ -19,6 +19,12 @@ BEAT: Final = 0.05
 """Seconds between two looks at how late the event loop is."""
 _LATE: Final = 3
 """Late beats in a row that are more than a hiccup."""
+_LEAST: Final = 32
+"""Calls in flight that are taken however late the loop is: fewer cannot be why."""
+_LESS: Final = 0.8
+"""What is left of the room for calls after a late beat."""
+_MORE: Final = 8
+"""The part of the room for calls that is added after a beat in time."""
 _QUIET: Final = 1.0
 """Seconds without a refusal after which those before it are over, for the log."""
 _BACK: Final = 200
@@ -39,15 +45,16 @@ class Load:
     """The calls in flight, how late the event loop is, and what has been refused for either.
 
     The loop's lateness is what a client feels when there is more to do than this process can: work
-    that is ready waits for work that came before it. Then new calls are refused, which costs little,
-    and those that were begun are brought to their end.
+    that is ready waits for work that came before it, several times a call. Then no more calls are taken
+    at once than can be carried in good time; to refuse the others costs less.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
         limits = limits or Limits()
         self.calls = 0
         self.lagging = False
-        self._max_calls = limits.max_calls
+        self._max_calls = self._room = limits.max_calls
+        self._least = _LEAST
         self._max_lag_ms = limits.max_loop_lag_ms
         self._max_lag = limits.max_loop_lag_ms / 1000
         self._lag = 0.0
@@ -80,12 +87,12 @@ class Load:
 
     def refusal(self) -> Overloaded | None:
         """Return why no new call can be taken now; None if one can."""
-        if self.calls < self._max_calls and not self.lagging:
+        if self.calls < self._room:
             return None
         if self.lagging:
             return Overloaded(
-                f"the gateway has more to do than it can: it is {self._lag * 1000:.0f} ms late "
-                f"(limits.max_loop_lag_ms is {self._max_lag_ms}); try again later",
+                f"the gateway has more to do than it can: it was more than {self._max_lag_ms} ms late "
+                f"(limits.max_loop_lag_ms), and {self.calls} calls are in flight; try again later",
                 "lag",
             )
         text = f"{self._max_calls} calls are in flight (limits.max_calls); try again later, or raise it"
@@ -124,18 +131,34 @@ class Load:
         }
 
     def felt(self, late: float) -> None:
-        """Take a measurement: by how many seconds the loop came too late to something it was to do."""
+        """Take a measurement: by how many seconds the loop came too late to something it was to do.
+
+        There is less room for calls as long as it is too late, and more again once it is well in time:
+        so it settles at as many calls as can be carried in the time they have.
+        """
         self._lag = late
         self._late = self._late + 1 if late > self._max_lag else 0
-        if not self.lagging and self._late >= _LATE:
+        if self._late >= (1 if self.lagging else _LATE):
+            self._room = max(self._least, int(min(self._room, self.calls) * _LESS))
+            self._begin_to_lag(late)
+        elif self.lagging and late <= self._max_lag / 2:
+            self._room += self._room // _MORE + 1
+            if self._room >= self._max_calls:
+                self._catch_up()
+
+    def _begin_to_lag(self, late: float) -> None:
+        if not self.lagging:
             self.lagging = True
             self._before = self._refused["lag"]
-            logger.warning("refusing new calls: the event loop is %d ms late (limits.max_loop_lag_ms is %d)",
-                           late * 1000, self._max_lag_ms)  # fmt: skip
-        elif self.lagging and late <= self._max_lag / 2:
-            self.lagging = False
-            count = self._refused["lag"] - self._before
-            logger.warning("the event loop has caught up: calls are taken again, %d were refused", count)
+            text = (
+                "too much to do: the event loop is %d ms late (limits.max_loop_lag_ms: %d); %d calls at most"
+            )
+            logger.warning(text, late * 1000, self._max_lag_ms, self._room)
+
+    def _catch_up(self) -> None:
+        self.lagging, self._room = False, self._max_calls
+        count = self._refused["lag"] - self._before
+        logger.warning("the event loop has caught up: all calls are taken again, %d were refused", count)
 
     def _beat(self) -> None:
         loop = asyncio.get_running_loop()

@@ -112,6 +112,29 @@ async def test_a_place_that_is_given_back_goes_to_whose_turn_it_is() -> None:
     await asyncio.gather(*tasks)
 
 
+def test_in_a_queue_that_has_stood_for_a_while_the_newest_call_of_each_is_next() -> None:
+    async def scenario(loop: SteppedLoop) -> None:
+        house, order = places(1, queued=20), list[str]()
+        assert house.take()
+
+        async def call(name: str, principal: str) -> None:
+            await house.turn(principal, loop.time() + 60)
+            order.append(name)
+
+        names = [("ann0", "ann"), ("ann1", "ann"), ("ann2", "ann"), ("bob0", "bob"), ("bob1", "bob")]
+        tasks = [asyncio.ensure_future(call(*name)) for name in names]
+        await asyncio.sleep(0)
+        for passed in (0.0, 1.0, 0.0, 0.0, 0.0):
+            loop.pass_time(passed)
+            house.leave()
+            for _ in range(3):
+                await asyncio.sleep(0)
+        assert order == ["ann0", "bob1", "ann2", "bob0", "ann1"]
+        await asyncio.gather(*tasks)
+
+    run(scenario)
+
+
 async def test_too_many_who_wait_are_told_so_at_once() -> None:
     house, later = places(1, queued=1), asyncio.get_running_loop().time() + 60
     assert house.take()
