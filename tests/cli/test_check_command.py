@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.config.test_broken_configurations import BROKEN
-from tests.support.command_line import ROOT, run
+from tests.support.command_line import ROOT, run, run_here
 
 
 async def test_the_configuration_that_is_shipped_is_fine() -> None:
@@ -20,20 +20,20 @@ async def test_the_configuration_that_is_shipped_is_fine() -> None:
 
 
 @pytest.mark.parametrize("what", BROKEN)
-async def test_a_broken_configuration_is_told_with_file_line_path_and_fix(what: str, tmp_path: Path) -> None:
+def test_a_broken_configuration_is_told_with_file_line_path_and_fix(what: str, tmp_path: Path) -> None:
     files, message, fix = BROKEN[what]
     for name, text in files.items():
         file = tmp_path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    ended = await run("check", "--config", "gateway.yaml", cwd=tmp_path)
+    ended = run_here("check", "--config", "gateway.yaml", cwd=tmp_path)
     assert ended.status == 1
     assert ended.err == f"{message}\n    fix: {fix}\n1 problem in the configuration\n"
     assert ended.out == ""
 
 
-async def test_a_configuration_that_is_not_there_is_told_with_the_fix(tmp_path: Path) -> None:
-    ended = await run("check", cwd=tmp_path, BACKCHANNEL_CONFIG="elsewhere/gateway.yaml")
+def test_a_configuration_that_is_not_there_is_told_with_the_fix(tmp_path: Path) -> None:
+    ended = run_here("check", cwd=tmp_path, BACKCHANNEL_CONFIG="elsewhere/gateway.yaml")
     assert ended.status == 1
     assert ended.err.startswith(
         "elsewhere/gateway.yaml: cannot be read: No such file or directory\n    fix: "
@@ -56,20 +56,20 @@ async def test_a_model_without_its_weights_is_told_with_the_command_that_brings_
     )
 
 
-async def test_a_wish_that_does_nothing_is_a_warning_and_no_error(tmp_path: Path) -> None:
+def test_a_wish_that_does_nothing_is_a_warning_and_no_error(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text(
         "external_mcp:\n  servers: [{name: files, command: x}]\n"
         "  external_routing:\n    sampling:\n      server_strategies: {fils: client_first}\n"
     )
-    ended = await run("check", "--config", "gateway.yaml", cwd=tmp_path)
+    ended = run_here("check", "--config", "gateway.yaml", cwd=tmp_path)
     assert ended.status == 0
     assert ended.err.startswith("warning: ")
     assert "'files'" in ended.err
 
 
-async def test_a_machine_can_read_what_is_wrong(tmp_path: Path) -> None:
+def test_a_machine_can_read_what_is_wrong(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text("auht: {}\n")
-    ended = await run("check", "--json", "--config", "gateway.yaml", cwd=tmp_path)
+    ended = run_here("check", "--json", "--config", "gateway.yaml", cwd=tmp_path)
     assert (ended.status, ended.err) == (1, "")
     problem = {"file": "gateway.yaml", "line": 1, "path": "auht", "message": "unknown key 'auht'"}
     problems = [{**problem, "fix": "did you mean 'auth'?"}]

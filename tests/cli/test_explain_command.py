@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import run
+from tests.support.command_line import run, run_here
 
 CONFIG = """\
 sampling:
@@ -29,8 +29,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("tool", ["read", "files__read"])
-async def test_the_winner_is_told_with_its_level_its_file_and_its_line(folder: Path, tool: str) -> None:
-    ended = await run("explain", "-c", "gateway.yaml", "--server", "files", "--tool", tool, cwd=folder)
+def test_the_winner_is_told_with_its_level_its_file_and_its_line(folder: Path, tool: str) -> None:
+    ended = run_here("explain", "-c", "gateway.yaml", "--server", "files", "--tool", tool, cwd=folder)
     assert ended.status == 0
     sampling, elicitation = ended.out.split("elicitation asked by")
     chosen = [line.split() for line in sampling.splitlines() if "<- chosen" in line]
@@ -51,12 +51,12 @@ async def test_one_kind_is_told_alone(folder: Path) -> None:
     assert "sampling asked" not in ended.out
 
 
-async def test_limits_are_told_with_their_own_places_and_what_the_server_is_told(tmp_path: Path) -> None:
+def test_limits_are_told_with_their_own_places_and_what_the_server_is_told(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text(
         CONFIG
         + "elicitation:\n  default_elicitation_strategy: client_forwarded\n  default_timeout_seconds: 45\n"
     )
-    ended = await run("explain", "-c", "gateway.yaml", "-s", "files", cwd=tmp_path)
+    ended = run_here("explain", "-c", "gateway.yaml", "-s", "files", cwd=tmp_path)
     sampling, elicitation = ended.out.split("elicitation asked by")
     assert (
         "the gateway's LLM: none is configured, so its leg is unavailable; set sampling.llm_config"
@@ -69,9 +69,9 @@ async def test_limits_are_told_with_their_own_places_and_what_the_server_is_told
     assert "if files is of the handshake era, a 2026-07-28 client's call waits for it" in elicitation
 
 
-async def test_a_kind_that_is_turned_off_is_told_with_the_setting(tmp_path: Path) -> None:
+def test_a_kind_that_is_turned_off_is_told_with_the_setting(tmp_path: Path) -> None:
     (tmp_path / "gateway.yaml").write_text(CONFIG.replace("sampling:", "sampling:\n  enabled: false", 1))
-    ended = await run("explain", "-c", "gateway.yaml", "-s", "files", "--kind", "sampling", cwd=tmp_path)
+    ended = run_here("explain", "-c", "gateway.yaml", "-s", "files", "--kind", "sampling", cwd=tmp_path)
     assert ended.status == 0
     assert "refused: sampling is turned off: gateway.yaml:2 sampling.enabled is false" in ended.out
 
@@ -87,10 +87,8 @@ async def test_a_kind_that_is_turned_off_is_told_with_the_setting(tmp_path: Path
         ),
     ],
 )
-async def test_what_is_not_there_is_told_with_what_is(
-    folder: Path, options: tuple[str, ...], told: str
-) -> None:
-    ended = await run("explain", "-c", "gateway.yaml", *options, cwd=folder)
+def test_what_is_not_there_is_told_with_what_is(folder: Path, options: tuple[str, ...], told: str) -> None:
+    ended = run_here("explain", "-c", "gateway.yaml", *options, cwd=folder)
     assert (ended.status, ended.out, ended.err) == (1, "", told)
 
 
@@ -126,12 +124,12 @@ SPENT = ("--spent-usd", "5", "--spent-tokens", "7", "--spent-fraction", "0.5")
         ((), "client_forwarded"),
     ],
 )
-async def test_the_options_are_the_facts_that_conditions_look_at(
+def test_the_options_are_the_facts_that_conditions_look_at(
     tmp_path: Path, options: tuple[str, ...], strategy: str
 ) -> None:
     (tmp_path / "gateway.yaml").write_text(CASES)
     asked = ("explain", "-c", "gateway.yaml", "-s", "files", "--kind", "sampling", *options)
-    ended = await run(*asked, cwd=tmp_path)
+    ended = run_here(*asked, cwd=tmp_path)
     assert ended.status == 0, ended.err
     (chosen,) = [line for line in ended.out.splitlines() if "<- chosen" in line]
     assert strategy in chosen
@@ -179,14 +177,14 @@ OF_A_STRANGER = [
         (("-s", "files", "--kind", "elicitation"), []),
     ],
 )
-async def test_the_budgets_that_an_answer_of_the_llm_has_to_fit_in_are_told_level_by_level(
+def test_the_budgets_that_an_answer_of_the_llm_has_to_fit_in_are_told_level_by_level(
     tmp_path: Path, options: tuple[str, ...], told: list[str]
 ) -> None:
     """Where the LLM is not asked, as in the last case, none applies."""
     (tmp_path / "gateway.yaml").write_text(BUDGETS)
     (tmp_path / "tools.yaml").write_text(TOOLS)
     kind = () if "--kind" in options else ("--kind", "sampling")
-    ended = await run("explain", "-c", "gateway.yaml", *options, *kind, cwd=tmp_path, TEAM_KEY="k" * 20)
+    ended = run_here("explain", "-c", "gateway.yaml", *options, *kind, cwd=tmp_path, TEAM_KEY="k" * 20)
     assert ended.status == 0, ended.err
     lines = [line.strip() for line in ended.out.splitlines()]
     assert [line.removeprefix("budget of ") for line in lines if line.startswith("budget of ")] == told
@@ -201,9 +199,7 @@ async def test_the_budgets_that_an_answer_of_the_llm_has_to_fit_in_are_told_leve
         (("--annotation", "readOnly=true"), "--annotation must be one of readOnlyHint"),
     ],
 )
-async def test_facts_that_cannot_be_read_are_refused(
-    folder: Path, options: tuple[str, ...], message: str
-) -> None:
-    ended = await run("explain", "-c", "gateway.yaml", "-s", "files", *options, cwd=folder)
+def test_facts_that_cannot_be_read_are_refused(folder: Path, options: tuple[str, ...], message: str) -> None:
+    ended = run_here("explain", "-c", "gateway.yaml", "-s", "files", *options, cwd=folder)
     assert ended.status != 0
     assert message in ended.err

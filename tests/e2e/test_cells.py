@@ -29,6 +29,7 @@ from tests.support.scripted_http import ScriptedHttp, answer
 
 Json = dict[str, Any]
 ERAS = ["legacy", "2026-07-28"]
+SELDOM = pytest.mark.extensive  # test_refusals plays all of these
 EXAMPLE = Path(__file__).parents[2] / "examples" / "ask_server.py"
 ANSWERED = {
     "magictunnel_handled": "llm",
@@ -89,8 +90,10 @@ async def test_every_cell_is_answered_by_the_party_its_strategy_names(tmp_path, 
     assert len(person.asked) == list(expected.values()).count("client")
 
 
-@pytest.mark.parametrize("strategy", ["client_forwarded", "client_first", "magictunnel_first"])
-@pytest.mark.parametrize("action", ["decline", "cancel"])
+@pytest.mark.parametrize(
+    "strategy", [pytest.param("client_forwarded", marks=SELDOM), "client_first", "magictunnel_first"]
+)
+@pytest.mark.parametrize("action", ["decline", pytest.param("cancel", marks=SELDOM)])
 @pytest.mark.parametrize("era", ERAS)
 async def test_what_a_person_declines_is_declined(tmp_path, era, action, strategy) -> None:
     """No LLM overrides it; with `magictunnel_first` the LLM has failed before the person is asked."""

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-import certifi
 import pytest
 import pytest_asyncio
 from pydantic import BaseModel
@@ -73,17 +72,6 @@ def options() -> set[str]:
                     queue.append(inside)
     single = {next(iter(places)) for places in owners.values() if len(places) == 1}
     return {f"{model.__name__}.{name}" for model, names in fields.items() for name in names} - single
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Nothing here is encrypted, and reading all certificate authorities takes most of a gateway's start."""
-    first, end, _ = Path(certifi.where()).read_text().partition("-----END CERTIFICATE-----\n")
-    file = tmp_path_factory.mktemp("authority") / "one.pem"
-    file.write_text(first + end)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SSL_CERT_FILE", str(file))
-        yield
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -29,6 +29,9 @@ WEBS = {
     "webnow": ("http", "modern", ()),
 }
 SERVERS = [*PIPES, *WEBS]
+OFTEN = ("pipe", "web", "webnow")
+"""One over a pipe, and one of each era over HTTP; the others take their turn with the large tables."""
+EACH = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.extensive) for name in SERVERS]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -72,7 +75,7 @@ async def test_listings_of_all_servers_are_one_with_every_page_of_each(gateway: 
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", EACH)
 async def test_prompts_resources_templates_and_completion_reach_their_server(gateway, name, mode) -> None:
     async with connect(gateway.url, None, mode) as client:
         prompt = await client.get_prompt(f"{name}__greet", {"topic": "rain"})
@@ -92,7 +95,7 @@ async def test_prompts_resources_templates_and_completion_reach_their_server(gat
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", EACH)
 async def test_progress_and_logs_come_with_their_call(gateway, name, mode) -> None:
     seen: list[tuple[float, float | None, str | None]] = []
 
@@ -114,7 +117,7 @@ async def test_progress_and_logs_come_with_their_call(gateway, name, mode) -> No
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", EACH)
 async def test_a_cancelled_call_is_cancelled_at_its_server(gateway, name, mode, record) -> None:
     async with connect(gateway.url, None, mode) as client:
         calling = asyncio.create_task(client.call_tool(f"{name}__slow", {"record": str(record)}))
@@ -126,7 +129,7 @@ async def test_a_cancelled_call_is_cancelled_at_its_server(gateway, name, mode, 
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", EACH)
 async def test_a_list_that_changes_is_told_and_listed_anew(gateway, name, mode) -> None:
     person = Person()
     grown = f"new_for_{mode}"
@@ -163,7 +166,7 @@ async def test_prompts_and_resources_that_change_are_told_too(gateway, name, mod
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ["pipe", "web", "webnow", "pipenow"])
+@pytest.mark.parametrize("name", [*OFTEN, pytest.param("pipenow", marks=pytest.mark.extensive)])
 async def test_a_resource_that_changes_is_told_to_who_subscribed(gateway, name, mode) -> None:
     subscriber, bystander = Person(), Person()
     uri = f"{name}://static"
@@ -183,7 +186,7 @@ async def test_a_resource_that_changes_is_told_to_who_subscribed(gateway, name, 
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", EACH)
 async def test_prompts_and_resources_can_ask_too(gateway, name, mode) -> None:
     person = Person(sampling=sampled("good day"), elicitation=accepted(name="Ada"))
     async with connect(gateway.url, person, mode) as client:
@@ -194,7 +197,7 @@ async def test_prompts_and_resources_can_ask_too(gateway, name, mode) -> None:
     assert [method for method, _ in person.asked] == ["sampling/createMessage", "elicitation/create"]
 
 
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", EACH)
 async def test_what_is_declared_to_a_server_is_what_its_caller_can_be_asked(gateway, name) -> None:
     person = Person(sampling=sampled("x"), elicitation=accepted())
     async with connect(gateway.url, person) as client:

@@ -47,6 +47,11 @@ WAYS = [
 ]
 
 
+OFTEN = ("stdio-handshake", "http-modern")
+"""The others take their turn with the large tables."""
+EACH = [way if str(way) in OFTEN else pytest.param(way, marks=pytest.mark.extensive) for way in WAYS]
+
+
 class Servers:
     """Asking servers over HTTP, each started when it is first needed and shared by the tests here."""
 
@@ -98,7 +103,7 @@ def everyone() -> Person:
     )
 
 
-@pytest.fixture(params=WAYS, ids=str)
+@pytest.fixture(params=EACH, ids=str)
 def way(request: pytest.FixtureRequest) -> Way:
     return request.param
 
@@ -222,7 +227,7 @@ async def test_a_question_outside_any_call_is_asked_on_the_connection(tmp_path: 
         await person.until_asked()
 
 
-@pytest.mark.parametrize("way", [way for way in WAYS if not way.options], ids=str)
+@pytest.mark.parametrize("way", [each for each in EACH if each is not EACH[2]], ids=str)
 async def test_a_server_of_one_era_refuses_the_other(way: Way) -> None:
     other: Mode = "handshake" if way.era == "modern" else "modern"
     with pytest.raises(BaseException) as caught:

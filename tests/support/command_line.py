@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import os
 import sys
 from collections.abc import AsyncIterator, Mapping
@@ -10,9 +12,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from ruamel.yaml import YAML
 
+from gateway.cli.main import main
 from tests.support.processes import running, stop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +34,8 @@ class Ended:
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Return an environment with nothing of this machine's settings, and wide lines."""
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "COLUMNS": "250", **more}
+    trusted = os.environ["SSL_CERT_FILE"]  # of these tests
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "COLUMNS": "250", "SSL_CERT_FILE": trusted, **more}
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -55,6 +60,23 @@ async def run(*arguments: str | Path, cwd: Path, **environ: str) -> Ended:
     ended = Ended(process.returncode or 0, out.decode(), err.decode())
     assert "Traceback" not in ended.err, ended.err
     return ended
+
+
+def run_here(*arguments: str | Path, cwd: Path, **environ: str) -> Ended:
+    """The same in this process, for rows of what a whole process has shown; nothing may be running."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with (
+        contextlib.chdir(cwd),
+        mock.patch.dict(os.environ, environment(cwd, **environ), clear=True),
+        mock.patch.object(sys, "argv", ["backchannel", *map(str, arguments)]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+    return Ended(status, out.getvalue(), err.getvalue())
 
 
 @dataclass(frozen=True)
