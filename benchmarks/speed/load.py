@@ -76,6 +76,10 @@ class LoadFailed(Exception):
     """Responses were wrong, or none came; says how many and shows one."""
 
 
+class NoResponse(LoadFailed):
+    """None came before the time was up."""
+
+
 @dataclass(frozen=True)
 class Shot:
     """One kind of request: headers (a mapping a session), the message, and what a right response holds.
@@ -135,7 +139,8 @@ def parse(output: str) -> Load:
     """Read what the script printed at its end.
 
     Raises:
-        LoadFailed: a response was wrong, none came, or wrk said nothing.
+        LoadFailed: a response was wrong, or wrk said nothing.
+        NoResponse: none came in time.
     """
     lines = output.splitlines()
     found = [line.split()[1:] for line in lines if line.startswith("RESULT ")]
@@ -143,7 +148,9 @@ def parse(output: str) -> Load:
         raise LoadFailed(f"wrk gave no result: {output[-300:]!r}")
     requests, micros, bad, refused, broken, late = (int(part) for part in found[0][:6])
     p50, p99 = (float(part) for part in found[0][6:])
-    if bad or refused or broken or late or not requests:
+    if not (requests or bad or refused or broken or late):
+        raise NoResponse(f"no response within {micros / 1e6:.0f} s")
+    if bad or refused or broken or late:
         sample = next((line[7:] for line in lines if line.startswith("SAMPLE ")), "")
         raise LoadFailed(
             f"{bad} of {requests} responses wrong, {refused} connections refused,"

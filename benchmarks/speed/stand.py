@@ -77,14 +77,17 @@ class Stand:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="bench-")))
     _upstreams: dict[int, Process] = field(default_factory=dict[int, Process])
     _folders: int = 0
+    _before: set[int] = field(default_factory=set[int])
 
     async def __aenter__(self) -> Stand:
+        self._before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, self.pinning.load)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for process in self._upstreams.values():
             await process.stop()
+        os.sched_setaffinity(0, self._before)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property

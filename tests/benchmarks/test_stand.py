@@ -11,7 +11,7 @@ import pytest
 from benchmarks.speed.driver import Handshake
 from benchmarks.speed.gateways.port import Behind, Era
 from benchmarks.speed.gateways.registry import BACKCHANNEL, BARE, DIRECT, GATEWAYS
-from benchmarks.speed.processes import pinning
+from benchmarks.speed.processes import SERVER, pinning
 from benchmarks.speed.rows import loads
 from benchmarks.speed.rows.loads import ECHO, Kind
 from benchmarks.speed.stand import Options, Stand, exposed
@@ -67,7 +67,9 @@ async def test_a_stdio_server_is_behind_the_gateways_that_can_start_one() -> Non
             held = running.process.memory()
             assert held.rss > held.pss > held.uss > 10_000_000
             assert stand.pinning.gateway == set(psutil.Process(running.process.popen.pid).cpu_affinity())
-            assert len(running.process.tree()) == 2
+            servers = [child for child in running.process.tree() if SERVER in child.cmdline()]
+            assert servers
+            assert {tuple(server.cpu_affinity()) for server in servers} == {tuple(stand.pinning.load)}
 
 
 def test_the_cores_are_shared_as_the_table_says() -> None:
