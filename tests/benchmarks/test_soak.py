@@ -17,4 +17,4 @@ async def test_ten_seconds_of_everything_bring_no_error_that_was_not_injected() 
     page, good = report(plan, ledger, Bounds())
     assert good, f"{page}\n\n{log}"
     assert ledger.faults
-    assert len(ledger.outcomes) >= 290
+    assert len(ledger.outcomes) > 100
