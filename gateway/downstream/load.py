@@ -19,6 +19,8 @@ BEAT: Final = 0.05
 """Seconds between two looks at how late the event loop is."""
 _LATE: Final = 3
 """Late beats in a row that are more than a hiccup."""
+_AT_ONCE: Final = 5
+"""How many times as late as is too late needs no second measurement."""
 _LEAST: Final = 32
 """Calls in flight that are taken however late the loop is: fewer cannot be why."""
 _LESS: Final = 0.8
@@ -87,7 +89,7 @@ class Load:
 
     def refusal(self) -> Overloaded | None:
         """Return why no new call can be taken now; None if one can."""
-        if self.calls < self._room:
+        if self.calls < self._room and (self.calls < self._least or not self._overdue()):
             return None
         if self.lagging:
             return Overloaded(
@@ -145,6 +147,17 @@ class Load:
             self._room += self._room // _MORE + 1
             if self._room >= self._max_calls:
                 self._catch_up()
+
+    def _overdue(self) -> bool:
+        """Whether the next measurement is late already: then all that came at once is too much."""
+        if self._beating is None:
+            return False
+        late = asyncio.get_running_loop().time() - self._due
+        if late <= self._max_lag * _AT_ONCE:
+            return False
+        self._room = min(self._room, self.calls)
+        self._begin_to_lag(late)
+        return True
 
     def _begin_to_lag(self, late: float) -> None:
         if not self.lagging:

@@ -101,6 +101,25 @@ def test_room_shrinks_while_the_loop_is_late_but_for_a_few_calls_there_always_is
     assert taken[-1] == 31
 
 
+async def test_of_what_came_at_once_no_more_is_taken_than_there_is_time_for(caplog: Any) -> None:
+    load = Load(Limits(max_loop_lag_ms=20))
+    load.start()
+    load.stop()
+    refused = 0
+    for _ in range(200):
+        if load.refusal() is None:
+            load.calls += 1
+            time.sleep(0.002)  # noqa: ASYNC251 - what beginning a call costs
+        else:
+            refused += 1
+    assert 32 <= load.calls < 120
+    assert refused == 200 - load.calls
+    assert (load.lagging, len(caplog.records)) == (True, 1)
+    for _ in range(80):
+        load.felt(0.0)
+    assert not load.lagging
+
+
 async def test_the_log_has_one_line_for_many_refusals_and_one_when_they_are_over(caplog: Any) -> None:
     load = Load()
     for _ in range(100):
