@@ -91,6 +91,7 @@ async def test_a_doctor_that_is_interrupted_leaves_quietly(tmp_path: Path) -> No
 SAMPLING_BY_LLM = "gateway  follows magictunnel_first: level 3, organization, config/gateway.yaml:"
 
 
+@pytest.mark.extensive  # one that fails is run always, and this one by `scripts/run --demo-only` as well
 @pytest.mark.timeout(180)
 async def test_the_demo_shows_both_parties_answering() -> None:
     ended = await run("demo", cwd=ROOT)

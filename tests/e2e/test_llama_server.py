@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from tests.llm.dialects import IMAGE, WEATHER, text, user
 from tests.support.llama_server import KEY, llama_server
 from tests.support.llm_gateway import asking_of
 from tests.support.paced import Cell, House, house
 from tests.support.parked import said
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Json = dict[str, Any]
 FORM: Json = {
@@ -25,6 +28,13 @@ FORM: Json = {
     },
     "required": ["city", "nights"],
 }
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url() -> AsyncIterator[str]:
+    """The address of the server, which has loaded its model once for all tests here."""
+    async with llama_server() as address:
+        yield address
 
 
 def config(provider: str, url: str, **settings: Any) -> Json:
@@ -46,8 +56,8 @@ def config(provider: str, url: str, **settings: Any) -> Json:
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
-async def test_a_real_server_answers_as_its_parameters_say(tmp_path: Path, provider: str) -> None:
-    async with llama_server() as url, asking_of(tmp_path, config(provider, url), {"LLAMA_KEY": KEY}) as asked:
+async def test_a_real_server_answers_as_its_parameters_say(url: str, tmp_path: Path, provider: str) -> None:
+    async with asking_of(tmp_path, config(provider, url), {"LLAMA_KEY": KEY}) as asked:
         hello = (await asked.sampling(user("Say hello."), maxTokens=24, temperature=0))["result"]
         leg = await asked.last_leg()
         assert hello["content"]["text"].strip()
@@ -78,28 +88,26 @@ async def test_a_real_server_answers_as_its_parameters_say(tmp_path: Path, provi
         assert all(count > read[0] for count in read[1:]), read
 
 
-async def test_a_real_server_holds_an_answer_to_the_schema_of_a_form(tmp_path: Path) -> None:
+async def test_a_real_server_holds_an_answer_to_the_schema_of_a_form(url: str, tmp_path: Path) -> None:
     """By OpenAI's format; of Anthropic's `output_config` llama.cpp takes no notice."""
-    async with llama_server() as url:
-        async with asking_of(tmp_path, config("openai", url), {"LLAMA_KEY": KEY}) as asked:
-            params = {"message": "Where to, and for how many nights?", "requestedSchema": FORM}
-            form = {"method": "elicitation/create", "params": params}
-            result = await asked.client.call_tool("raw__ask", {"requests": {"q": form}})
-            filled = result.structured_content["answers"]["q"]["result"]
-            assert filled["action"] == "accept"
-            assert filled["content"]["nights"] in range(1, 10)
-            assert asked.person.asked == []
+    async with asking_of(tmp_path, config("openai", url), {"LLAMA_KEY": KEY}) as asked:
+        params = {"message": "Where to, and for how many nights?", "requestedSchema": FORM}
+        form = {"method": "elicitation/create", "params": params}
+        result = await asked.client.call_tool("raw__ask", {"requests": {"q": form}})
+        filled = result.structured_content["answers"]["q"]["result"]
+        assert filled["action"] == "accept"
+        assert filled["content"]["nights"] in range(1, 10)
+        assert asked.person.asked == []
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
-async def test_what_a_real_server_refuses_has_its_code(tmp_path: Path, provider: str) -> None:
-    async with llama_server() as url:
-        async with asking_of(tmp_path, config(provider, url), {"LLAMA_KEY": KEY}) as asked:
-            blind = await asked.sampling(user("What is it?", IMAGE))
-            long = await asked.sampling(user("word " * 6000))
-        async with asking_of(tmp_path, config(provider, url), {"LLAMA_KEY": "another-key"}) as asked:
-            stranger = await asked.sampling(user("Hello"))
-            detail = (await asked.last_leg())["detail"]
+async def test_what_a_real_server_refuses_has_its_code(url: str, tmp_path: Path, provider: str) -> None:
+    async with asking_of(tmp_path, config(provider, url), {"LLAMA_KEY": KEY}) as asked:
+        blind = await asked.sampling(user("What is it?", IMAGE))
+        long = await asked.sampling(user("word " * 6000))
+    async with asking_of(tmp_path, config(provider, url), {"LLAMA_KEY": "another-key"}) as asked:
+        stranger = await asked.sampling(user("Hello"))
+        detail = (await asked.last_leg())["detail"]
     assert long["error"]["data"]["code"] == "E006"
     assert stranger["error"]["data"]["code"] == "E004"
     assert "set a valid key" in detail
@@ -135,14 +143,13 @@ LEGS: dict[str, Json] = {
 
 
 @asynccontextmanager
-async def llama_house(folder: Path, provider: str) -> AsyncIterator[House]:
+async def llama_house(folder: Path, provider: str, url: str) -> AsyncIterator[House]:
     """A house whose model is a real server's."""
-    async with llama_server() as url:
-        block = config(provider, url)["sampling"]["llm_config"]
-        llm = {"llm_config": {**block, "api_key_env": "PROVIDER_KEY"}}
-        kinds = {"sampling": llm, "elicitation": llm}
-        async with house(folder, servers=("http", "modern"), head_start_ms=60_000, key=KEY, **kinds) as h:
-            yield h
+    block = config(provider, url)["sampling"]["llm_config"]
+    llm = {"llm_config": {**block, "api_key_env": "PROVIDER_KEY"}}
+    kinds = {"sampling": llm, "elicitation": llm}
+    async with house(folder, servers=("http", "modern"), head_start_ms=60_000, key=KEY, **kinds) as h:
+        yield h
 
 
 async def ended(call: Any) -> Json:
@@ -155,9 +162,11 @@ async def ended(call: Any) -> Json:
 @pytest.mark.parametrize(
     ("provider", "kind"), [("openai", "sampling"), ("openai", "elicitation"), ("anthropic", "sampling")]
 )
-async def test_a_real_server_takes_part_in_every_strategy(tmp_path: Path, provider: str, kind: str) -> None:
+async def test_a_real_server_takes_part_in_every_strategy(
+    url: str, tmp_path: Path, provider: str, kind: str
+) -> None:
     """For both eras; forms in OpenAI's format, which alone the server holds to a schema."""
-    async with llama_house(tmp_path, provider) as h:
+    async with llama_house(tmp_path, provider, url) as h:
         for strategy, client, server in itertools.product(LEGS, ERAS, ("http", "modern")):
             call = h.call(Cell(strategy, kind, client, server), QUESTIONS[kind])
             if "client" in LEGS[strategy]:
@@ -181,10 +190,12 @@ async def test_a_real_server_takes_part_in_every_strategy(tmp_path: Path, provid
 
 @pytest.mark.extensive
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
-async def test_a_real_server_is_stopped_when_the_client_is_quicker(tmp_path: Path, provider: str) -> None:
+async def test_a_real_server_is_stopped_when_the_client_is_quicker(
+    url: str, tmp_path: Path, provider: str
+) -> None:
     """It has places for two: a third question is answered, since those that lost have left theirs."""
     long = {**QUESTIONS["sampling"], "params": {**QUESTIONS["sampling"]["params"], "maxTokens": 3000}}
-    async with llama_house(tmp_path, provider) as h:
+    async with llama_house(tmp_path, provider, url) as h:
         for _ in range(3):
             call = h.call(Cell("parallel", "sampling", "handshake", "http"), long)
             await call.answer({"result": GIVEN["sampling"]})
