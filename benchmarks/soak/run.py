@@ -52,7 +52,7 @@ async def soak(plan_of: Plan) -> tuple[Ledger, str]:
 
 
 async def _client(world: World, plan_of: Plan, number: int) -> None:
-    """Take one action after the other, each when it is due; on a machine that is too slow, not all of them."""
+    """Take one action after the other, each when it is due; too slow a machine takes fewer."""
     rng = random.Random(f"{plan_of.seed} client {number}")
     person = Person(world, f"client{number}", rng)
     every = plan_of.clients / plan_of.rate
