@@ -10,9 +10,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -66,7 +65,6 @@ class Process:
     log: Path
     began: float
     port: int = 0
-    cleanup: list[Any] = field(default_factory=list)
 
     def memory(self) -> Memory:
         """Measure it with all its children, the benchmark's own server left out."""

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ class Stand:
         return self._upstreams[tools]
 
     @contextlib.asynccontextmanager
-    async def running(self, gateway: Gateway, behind: Behind) -> AsyncIterator[Running]:
+    async def running(self, gateway: Gateway, behind: Behind) -> AsyncGenerator[Running]:
         """Start a gateway, wait for its first answer, and end it with the block.
 
         Raises:
@@ -138,7 +138,7 @@ class Stand:
     @contextlib.asynccontextmanager
     async def lineup(
         self, behind: Behind, refused: dict[str, str], only: Sequence[str] = ()
-    ) -> AsyncIterator[list[Running]]:
+    ) -> AsyncGenerator[list[Running]]:
         """Start every player that can play, all paused but the one whose `turn` it is.
 
         Fills `refused` with the reasons of those that are not there, by name.
@@ -164,7 +164,7 @@ class Stand:
             yield found
 
     @contextlib.contextmanager
-    def turn(self, running: Running) -> Iterator[Running]:
+    def turn(self, running: Running) -> Generator[Running]:
         """Let a gateway of a line-up run while the block lasts."""
         if running.process is None:
             yield running

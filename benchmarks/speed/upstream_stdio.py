@@ -44,8 +44,9 @@ class Stdio:
             return [] if call is None else [response(call, text_result(answer_text(got), False))]
         if "id" not in message:
             return []
-        params = message.get("params") or {}
-        modern = (params.get("_meta") or {}).get(ENVELOPE) == MODERN
+        params: Json = message.get("params") or {}
+        meta: Json = params.get("_meta") or {}
+        modern = meta.get(ENVELOPE) == MODERN
         result = self.fixed.plain(message["method"], params, modern)
         if result is not None:
             return [response(message["id"], result)]
@@ -54,8 +55,9 @@ class Stdio:
     def _slow(self, request_id: Any, method: str, params: Json, modern: bool) -> list[bytes]:
         name = params.get("name", "") if method == "tools/call" else ""
         if name == "progress":
-            steps = int((params.get("arguments") or {}).get("steps", 100))
-            token = (params.get("_meta") or {}).get("progressToken")
+            arguments: Json = params.get("arguments") or {}
+            meta: Json = params.get("_meta") or {}
+            steps, token = int(arguments.get("steps", 100)), meta.get("progressToken")
             told = [] if token is None else [progress(token, step + 1, steps) for step in range(steps)]
             return [*told, response(request_id, text_result(f"{steps} steps", modern))]
         if name in QUESTIONS and not modern:

@@ -7,7 +7,7 @@ server does as little as a server can.
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -159,5 +159,5 @@ def answer_text(answer: Json) -> str:
         return f"error {answer['error']['code']}"
     if "action" in answer:
         return answer["action"]
-    content = answer["content"]
-    return content[0]["text"] if isinstance(content, list) else content["text"]
+    content: Any = answer["content"]
+    return cast("list[Json]", content)[0]["text"] if isinstance(content, list) else content["text"]

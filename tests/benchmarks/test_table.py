@@ -68,7 +68,7 @@ def test_latency_is_judged_by_what_is_added_to_the_direct_way(ours: float, said:
 
 def test_the_ratios_name_gateways_and_columns_that_there_are() -> None:
     assert {table.OURS, table.BARE} == {BACKCHANNEL.name, BARE.name}
-    measured = {kind.named(BehindOf(era)) for era in ("modern", "handshake") for kind in ECHOES}  # type: ignore[arg-type]
+    measured = {kind.named(BehindOf(era)) for era in ("modern", "handshake") for kind in ECHOES}
     assert {ratio.measurement for ratio in table.RATIOS} <= measured
     assert table.ratios([]) == []
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ruamel.yaml import YAML
 
@@ -27,7 +26,7 @@ class Backchannel(Gateway):
         """Write the configuration and run `backchannel serve`."""
         path = site.folder / "gateway.yaml"
         with path.open("w") as file:
-            YAML(typ="safe").dump(configuration(behind, site), file)
+            cast("Any", YAML(typ="safe")).dump(configuration(behind, site), file)
         command = Path(sys.executable).with_name("backchannel")
         process = site.start([command, "serve", "--config", path, *behind.options])
         return Launched(f"http://127.0.0.1:{site.port}/mcp", process)
@@ -53,14 +52,12 @@ def configuration(behind: Behind, site: Site) -> dict[str, Any]:
     }
     if behind.tools:
         base["limits"] = {"page_size": behind.tools}  # the others do not page either
-    return merged(base, behind.config)
+    return merged(base, dict(behind.config))
 
 
-def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Any, more: Any) -> Any:
     """Return `base` with `more` laid over it, mappings within mappings."""
-    result = dict(base)
-    for key, value in more.items():
-        under = result.get(key)
-        both = isinstance(under, Mapping) and isinstance(value, Mapping)
-        result[key] = merged(under, value) if both else value
-    return result
+    if not (isinstance(base, dict) and isinstance(more, dict)):
+        return more
+    under, over = cast("dict[str, Any]", base), cast("dict[str, Any]", more)
+    return {**under, **{key: merged(under.get(key), value) for key, value in over.items()}}
