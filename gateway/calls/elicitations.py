@@ -34,6 +34,7 @@ class Elicitations:
         self._kept = kept
         self._seen: OrderedDict[_Key, Identity] = OrderedDict()
         self._calls: dict[_Key, Call] = {}
+        self._of_call: dict[int, list[_Key]] = {}
 
     def __repr__(self) -> str:
         return f"<Elicitations {len(self._seen)} seen, {len(self._calls)} of calls in flight>"
@@ -47,14 +48,17 @@ class Elicitations:
         self._seen[key] = call.caller.identity
         self._seen.move_to_end(key)
         self._calls[key] = call
+        self._of_call.setdefault(call.number, []).append(key)
         if len(self._seen) > self._kept:
             oldest, _ = self._seen.popitem(last=False)
             self._calls.pop(oldest, None)
 
     def over(self, call: Call) -> None:
         """Note that a call has ended: what completes later is told outside of it."""
-        for key in [key for key, running in self._calls.items() if running is call]:
-            del self._calls[key]
+        for key in self._of_call.pop(call.number, ()):
+            # A server may have given the same id to a question of another call since.
+            if self._calls.get(key) is call:
+                del self._calls[key]
 
     def completed(self, server: str, params: Json) -> None:
         """Pass a server's `notifications/elicitation/complete` on to the session that saw its id.

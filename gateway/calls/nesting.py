@@ -25,6 +25,11 @@ _KEPT: Final = 4096
 _LONGEST_NAME: Final = 64
 
 
+def place_of(params: Mapping[str, Any]) -> tuple[int, str]:
+    """Return the depth and the root that a call states; 0 and an empty name where it states none."""
+    return (depth_of(params), root_of(params)) if "_meta" in params else (0, "")
+
+
 def depth_of(params: Mapping[str, Any]) -> int:
     """Return the depth that a message states; 0 if it states none that can be one."""
     depth = _meta(params).get(DEPTH)

@@ -140,7 +140,7 @@ class Relay:
         target = await self.locator.locate(method, params, caller)
         call = Call(method, target.params, caller, target.server, target.exposed, resume)
         call.annotations = target.annotations
-        call.depth, call.root = nesting.depth_of(params), nesting.root_of(params)
+        call.depth, call.root = nesting.place_of(params)
         if resume is not None:
             call.questions = resume.questions
             resume = call.resume = await self._settled(call, resume)

@@ -54,8 +54,6 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = True
-        self._headers = 0
-        self._head_size = 0
         self._received = 0
         self._begun = False
         self._refused = False
@@ -108,35 +106,19 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin to count a request."""
         super().on_message_begin()
         self._begun = self._in_head = True
-        self._headers = self._head_size = self._received = 0
+        self._received = 0
         self._give(self.bounds.request_timeout_seconds)
-
-    def on_url(self, url: bytes) -> None:
-        """Count the address."""
-        self._head_size += len(url)
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Count one header field, or one trailer."""
-        self._headers += 1
-        self._head_size += len(name) + len(value)
-        if self._head_size > self.bounds.max_header_bytes:
-            self._refusal = (431, _head_too_large(self.bounds))
-            raise _Refused
-        if self._headers > self.bounds.max_headers:
-            most = self.bounds.max_headers
-            self._refusal = (431, f"a request may have {most} header fields (limits.max_headers)")
-            raise _Refused
-        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application, whose own clock runs for the body."""
+        self._check_head(sum([len(name) + len(value) for name, value in self.headers], len(self.url)))
         self._in_head = False
         self._give(self.bounds.request_timeout_seconds + _AFTER_THE_APP)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Stop the clock: the request is here."""
+        """Stop the clock: the request is here, with trailers, if it has any."""
+        self._check_count()
         self._give(None)
         self._received = 0
         cast("dict[str, Any]", self.scope)[COMPLETE] = True
@@ -168,6 +150,18 @@ class BoundedProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler
         )
+
+    def _check_head(self, size: int) -> None:
+        if size > self.bounds.max_header_bytes:
+            self._refusal = (431, _head_too_large(self.bounds))
+            raise _Refused
+        self._check_count()
+
+    def _check_count(self) -> None:
+        if len(self.headers) > self.bounds.max_headers:
+            most = self.bounds.max_headers
+            self._refusal = (431, f"a request may have {most} header fields (limits.max_headers)")
+            raise _Refused
 
     def _give(self, seconds: float | None) -> None:
         """Say how long the next part may take. The clock is set once what is at hand has been parsed:

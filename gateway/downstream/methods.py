@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Final, Literal, Protocol
 
 from gateway.calls.model import Caller, CallOutcome, Json, Resume
@@ -112,9 +112,9 @@ class Methods:
         self._views = views
         self._page_size = page_size
 
-    async def handle(
+    def handle(
         self, method: str, params: Json, caller: Caller, resume: Resume | None = None
-    ) -> CallOutcome:
+    ) -> Coroutine[Any, Any, CallOutcome]:
         """Answer one request of a client.
 
         Raises:
@@ -123,9 +123,9 @@ class Methods:
         """
         if method in RELAYED:
             _require(method, params)
-            return await self._relay.call(method, params, caller, resume)
+            return self._relay.call(method, params, caller, resume)
         if method in LISTS:
-            return await self._list(method, params, caller)
+            return self._list(method, params, caller)
         raise unknown_method(method)
 
     async def greeting(self) -> Greeting:

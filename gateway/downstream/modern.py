@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, Final, cast
 
 from mcp.shared.inbound import (
@@ -81,15 +81,15 @@ class ModernServer:
         self._listeners = listeners
         self._annotated = Annotated()
 
-    async def answer(
+    def answer(
         self, message: Json, caller: ModernCaller, principal: str | None, outbox: Outbox, ticket: Ticket
-    ) -> Json | None:
+    ) -> Coroutine[Any, Any, Json | None]:
         """Answer one classified request, in the current task. None means the client cancelled it."""
         params: Json = message["params"]
         ticket.goes_on = brings_answers(params)
         work = self._handle(message["id"], message["method"], params, caller, outbox)
         # Anonymous clients cannot be told apart, so they share one bound.
-        return await self._in_flight.answer(message["id"], work, ticket, principal or ANONYMOUS)
+        return self._in_flight.answer(message["id"], work, ticket, principal or ANONYMOUS)
 
     async def param_rejection(
         self, message: Json, caller: ModernCaller, headers: Mapping[str, str]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
@@ -60,7 +59,7 @@ class InFlight:
     def __init__(self, per_client: int, load: Load | None = None) -> None:
         self._per_client = per_client
         self.load = load or Load()
-        self._of_client: Counter[str] = Counter()
+        self._of_client: dict[str, int] = {}
         self._tickets: set[Ticket] = set()
         self._stopping: BackchannelError | None = None
         self._idle: asyncio.Event | None = None
@@ -83,7 +82,7 @@ class InFlight:
         task = asyncio.current_task()
         ticket.bind(task)
         self._tickets.add(ticket)
-        self._of_client[client] += 1
+        self._of_client[client] = self._of_client.get(client, 0) + 1
         self.load.calls += 1
         try:
             return jsonrpc.result(request_id, await work)
@@ -115,14 +114,14 @@ class InFlight:
 
     def at_the_door(self, client: str | None) -> Overloaded | None:
         """Return why a new request is not taken; `client` is whose it is, as far as its head says so."""
-        if client is None or self._of_client[client] < self._per_client:
+        if client is None or self._of_client.get(client, 0) < self._per_client:
             return self.load.refusal()
         return self._too_many(client)
 
     def _refusal(self, client: str, ticket: Ticket) -> BackchannelError | None:
         if self._stopping is not None:
             return self._stopping
-        if self._of_client[client] < self._per_client:
+        if self._of_client.get(client, 0) < self._per_client:
             return None if ticket.goes_on else self.load.refusal()
         return self._too_many(client)
 

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 from gateway.config.resolved import Http
 from gateway.errors import BackchannelError
 
+_MOST_SERVED = 64
+"""Values of Host that are known to be served without another look."""
+_LONGEST_SERVED = 256
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -31,6 +34,7 @@ class Origins:
     def __init__(self, http: Http) -> None:
         self._hosts = {host.lower() for host in http.allowed_hosts}
         self._origins = {origin.lower().rstrip("/") for origin in http.allowed_origins}
+        self._served: set[str] = set()
         self._any_host = "*" in self._hosts or (not is_loopback(http.host) and not self._hosts)
         self._any_origin = "*" in self._origins
         self._hosts.update(_LOOPBACK)
@@ -38,9 +42,14 @@ class Origins:
 
     def check(self, headers: Mapping[str, str]) -> None:
         """Raise ForbiddenOrigin unless both headers are acceptable; names are lower-case."""
-        host = headers.get("host", "").lower()
+        host = headers.get("host", "")
+        if host in self._served and "origin" not in headers:
+            return
+        host = host.lower()
         if not self._any_host and hostname(headers) not in self._hosts and host not in self._hosts:
             raise ForbiddenOrigin(f"Host '{host}' is not served here; add it to http.allowed_hosts")
+        if len(self._served) < _MOST_SERVED and len(host) <= _LONGEST_SERVED:
+            self._served.add(headers.get("host", ""))
         origin = headers.get("origin", "").lower().rstrip("/")
         if not origin or self._any_origin or origin in self._origins:
             return

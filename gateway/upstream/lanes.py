@@ -26,8 +26,7 @@ from gateway.calls.model import Profile
 from gateway.upstream.profiles import LaneKey
 
 
-@dataclass(frozen=True, slots=True)
-class Want:
+class Want(NamedTuple):
     """What a call needs of a lane.
 
     `pin` is the session the lane must belong to (None: no one's). `fresh` asks for a

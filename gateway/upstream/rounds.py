@@ -49,15 +49,13 @@ async def drive(
         CallError: the server's `InputRequiredResult` cannot be used.
         QuestionError, PeerError: a question was not answered; a modern server cannot be told.
     """
-    progress = _Progress(0, 0, {})
-    retry: Json = {}
-    if resume is not None:
+    if resume is None:
+        progress = _Progress(0, 0, {})
+        result = await send(params)
+    else:
         progress = _Progress(resume.round, resume.questions, _still_open(resume), resume.notes)
-        retry = _retry(resume.answers, resume.state)
-    while True:
-        result = await send({**params, **retry})
-        if result.get("resultType") != "input_required":
-            return result
+        result = await send({**params, **_retry(resume.answers, resume.state)})
+    while result.get("resultType") == "input_required":
         progress.round += 1
         if progress.round > config.max_rounds:
             raise LimitExceeded(
@@ -69,7 +67,7 @@ async def drive(
         if not requests:
             await asyncio.sleep(progress.backoff)
             progress.backoff = min(progress.backoff * 2, _LAST_BACKOFF)
-            retry = _retry(None, state)
+            result = await send({**params, **_retry(None, state)})
             continue
         progress.backoff = _FIRST_BACKOFF
         progress.questions += len(requests)
@@ -77,7 +75,8 @@ async def drive(
         given = {key: answer for key, answer in answers.items() if not isinstance(answer, LaterAnswer)}
         if len(given) < len(answers):
             return _suspended(requests, answers, state, progress)
-        retry = _retry(given, state)
+        result = await send({**params, **_retry(given, state)})
+    return result
 
 
 def _still_open(resume: Resume) -> dict[str, int]:
