@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from benchmarks.speed.figures import Row
-from benchmarks.speed.rows import loads, start
+from benchmarks.speed.rows import flatness, loads, memory, overload, questions, start
 from benchmarks.speed.stand import Stand
 
 Measure = Callable[[Stand], Awaitable[list[Row]]]
@@ -16,4 +16,8 @@ ROWS: Mapping[str, Measure] = {
     "stdio": loads.stdio,
     "listings": loads.listings,
     "start": start.start,
+    "questions": questions.measure,
+    "flatness": flatness.measure,
+    "memory": memory.measure,
+    "overload": overload.measure,
 }
