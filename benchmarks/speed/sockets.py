@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
+
+
+KEPT = 3.0
+"""Seconds an idle connection is used again: servers close theirs after five, perhaps as a request comes."""
 
 
 class Broken(Exception):
@@ -20,7 +25,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.closed = False
-        self.free = True
+        self.idle_since = 0.0
         self.transport: asyncio.Transport | None = None
         self._reset()
 
@@ -170,8 +175,9 @@ class Pool:
         data = self.encoded(method, headers, body, path)
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed:
+            if not connection.closed and time.monotonic() - connection.idle_since < KEPT:
                 break
+            connection.abort()
         else:
             connection = await self.connect()
         try:
@@ -184,6 +190,7 @@ class Pool:
     def release(self, connection: Connection) -> None:
         """Take a connection back: to be used again if its response is over, else to be broken."""
         if connection.done and not connection.closed and connection.headers.get("connection") != "close":
+            connection.idle_since = time.monotonic()
             self._idle.append(connection)
         else:
             connection.abort()
