@@ -71,7 +71,8 @@ class Process:
         rss = pss = uss = 0
         for process in self.tree():
             with contextlib.suppress(psutil.NoSuchProcess):
-                if SERVER in process.cmdline():
+                # A gateway may be told of the server on its own command line.
+                if process.pid != self.popen.pid and SERVER in process.cmdline():
                     continue
                 held = process.memory_full_info()
                 rss, pss, uss = rss + held.rss, pss + held.pss, uss + held.uss

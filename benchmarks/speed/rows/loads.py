@@ -23,7 +23,7 @@ WARM_UP = 1.0
 ECHO = Call(
     "tools/call", {"name": "echo", "arguments": {"text": f"bench-{NUMBER}", "count": NUMBER}}, ("bench-",)
 )
-LARGE = Call("tools/call", {"name": "big", "arguments": {"count": NUMBER}}, ("x" * 1000,), look=4000)
+LARGE = Call("tools/call", {"name": "big", "arguments": {"count": NUMBER}}, ("x" * 1000,), least=BIG)
 STEPS = Call(
     "tools/call",
     {"name": "progress", "arguments": {"steps": 100, "count": NUMBER}},
@@ -31,7 +31,7 @@ STEPS = Call(
     {"progressToken": NUMBER},
 )
 THOUSAND = 1000
-LISTING = Call("tools/list", {}, ("0993",))
+LISTING = Call("tools/list", {}, ("0993",), least=THOUSAND * 100)
 
 PATIENCE = 20.0
 """Seconds of load for a gateway that answers nothing in the usual time."""
