@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.interop.faults.storm import SERVER, entry
+from tests.interop.faults.storm import SERVER
 from tests.support.gateway import Running, running_gateway
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 from tests.support.raw_http import call, exchange, http, initialize
 
 Json = dict[str, Any]
@@ -21,7 +21,7 @@ Json = dict[str, Any]
 @asynccontextmanager
 async def behind(folder: Path, *flags: str, **limits: Any) -> AsyncIterator[Running]:
     async with raw_server("stdio-handshake", *flags, script=SERVER) as bad:
-        config = {"external_mcp": {"servers": [entry("bad", bad)]}, "limits": limits}
+        config = {"external_mcp": {"servers": [entry_of("bad", bad)]}, "limits": limits}
         async with running_gateway(folder, config) as gateway:
             yield gateway
 

@@ -16,7 +16,7 @@ import pytest_asyncio
 from tests.support.gateway import Running, running_gateway
 from tests.support.processes import file_says
 from tests.support.raw import peers
-from tests.support.raw.peers import KINDS, raw_server
+from tests.support.raw.peers import KINDS, entry_of, raw_server
 from tests.support.raw_http import EventStream, call, exchange, http, initialize, modern
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,9 +35,7 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
         servers: list[Json] = []
         for kind in KINDS:
             raw = await stack.enter_async_context(raw_server(kind, script=SCRIPT))
-            over = {"command": raw.command, "args": list(raw.args)} if raw.command else {"url": raw.url}
-            kinds = {"type": "sse"} if raw.transport == "sse" else {}
-            servers.append({"name": kind, **over, **kinds})
+            servers.append(entry_of(kind, raw))
         config = {
             "elicitation": {"default_elicitation_strategy": "client_forwarded"},
             "external_mcp": {"servers": servers},

@@ -24,7 +24,7 @@ from tests.support.parties import (
     speaking_llm,
     who,
 )
-from tests.support.raw.peers import KINDS, raw_server
+from tests.support.raw.peers import KINDS, entry_of, raw_server
 from tests.support.scripted_http import ScriptedHttp, answer
 
 Json = dict[str, Any]
@@ -49,10 +49,7 @@ async def behind(
         servers: list[Json] = []
         for kind in kinds:
             raw = await stack.enter_async_context(raw_server(kind))
-            if raw.transport == "stdio":
-                servers.append({"name": kind, "command": raw.command, "args": list(raw.args), **settings})
-            else:
-                servers.append({"name": kind, "url": raw.url, "type": raw.transport, **settings})
+            servers.append(entry_of(kind, raw, **settings))
         config = {
             **config,
             "sampling": {"llm_config": llm_config(service), **config.get("sampling", {})},

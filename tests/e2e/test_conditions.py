@@ -17,7 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.support.clients import MODES, Mode
 from tests.support.gateway import Running, running_gateway
 from tests.support.parties import ENVIRON, SAMPLING, Person, llm_config, speaking_llm, who
-from tests.support.raw.peers import SCRIPT, raw_server
+from tests.support.raw.peers import SCRIPT, entry_of, raw_server
 
 Json = dict[str, Any]
 KEYS = {"day": "key-of-the-day", "night": "key-of-the-night"}
@@ -40,9 +40,7 @@ async def house(folder: Path) -> AsyncIterator[Running]:
         config = {
             "auth": {"keys": [{"principal": name, "key_env": f"KEY_{name}"} for name in KEYS]},
             "sampling": {"default_sampling_strategy": CASES, "llm_config": llm_config(llm)},
-            "external_mcp": {
-                "servers": [{"name": "raw", "command": server.command, "args": list(server.args)}]
-            },
+            "external_mcp": {"servers": [entry_of("raw", server)]},
         }
         environ = {**ENVIRON, **{f"KEY_{name}": key for name, key in KEYS.items()}}
         yield await stack.enter_async_context(running_gateway(folder, config, environ))

@@ -20,7 +20,7 @@ from ruamel.yaml import YAML
 from tests.support.gateway import running_gateway
 from tests.support.parties import ELICITATION, Person
 from tests.support.processes import descendants, none_left, running
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 
 Json = dict[str, Any]
 DEADLINE = 20
@@ -31,7 +31,7 @@ async def two_servers() -> AsyncIterator[list[Json]]:
     """A stdio server and an HTTP server, as entries of the configuration."""
     async with raw_server("stdio-handshake") as pipe, raw_server("http-handshake") as web:
         yield [
-            {"name": "pipe", "command": pipe.command, "args": list(pipe.args)},
+            entry_of("pipe", pipe),
             {"name": "web", "endpoint": web.url},
         ]
 
@@ -106,8 +106,7 @@ async def test_a_server_that_is_down_is_named_and_its_tools_vanish(tmp_path: Pat
 @pytest.mark.parametrize("kind", ["stdio-handshake", "http-handshake", "http-modern"])
 async def test_a_hung_server_is_timed_out_by_its_own_setting(tmp_path: Path, kind: str) -> None:
     async with raw_server(kind) as raw:
-        place = {"command": raw.command, "args": list(raw.args)} if raw.command else {"endpoint": raw.url}
-        config = {"external_mcp": {"servers": [{"name": "raw", "timeout_seconds": 1, **place}]}}
+        config = {"external_mcp": {"servers": [entry_of("raw", raw, timeout_seconds=1)]}}
         async with running_gateway(tmp_path, config) as gateway, Person().client(gateway.url) as client:
             with pytest.raises(
                 MCPError, match=r"did not finish tools/call 'raw__wait' within 1 s; raise timeout"
@@ -121,8 +120,7 @@ async def test_a_tool_s_own_limit_counts_and_not_its_server_s(tmp_path: Path) ->
     (tmp_path / "capabilities").mkdir()
     (tmp_path / "capabilities" / "slow.yaml").write_text("tools: [{name: raw__wait, timeout_seconds: 0.2}]\n")
     async with raw_server("stdio-handshake") as raw:
-        server = {"name": "raw", "command": raw.command, "args": list(raw.args)}
-        config = {"external_mcp": {"servers": [server]}}
+        config = {"external_mcp": {"servers": [entry_of("raw", raw)]}}
         async with running_gateway(tmp_path, config) as gateway, Person().client(gateway.url) as client:
             with pytest.raises(
                 MCPError,
@@ -136,8 +134,7 @@ async def test_a_tool_s_own_limit_counts_and_not_its_server_s(tmp_path: Path) ->
 async def test_more_questions_than_a_call_may_ask_are_refused_by_the_settings_name(tmp_path, kind) -> None:
     person = Person()
     async with raw_server(kind) as raw:
-        place = {"command": raw.command, "args": list(raw.args)} if raw.command else {"endpoint": raw.url}
-        config = {"external_mcp": {"servers": [{"name": "raw", "max_questions": 3, **place}]}}
+        config = {"external_mcp": {"servers": [entry_of("raw", raw, max_questions=3)]}}
         async with running_gateway(tmp_path, config) as gateway, person.client(gateway.url) as client:
             requests = {str(number): ELICITATION for number in range(5)}
             result = await client.call_tool("raw__ask", {"requests": requests})

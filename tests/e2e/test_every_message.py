@@ -13,7 +13,7 @@ from gateway.downstream.session import VERSIONS
 from tests.interop.protocol_table import messages
 from tests.support.gateway import Running, running_gateway
 from tests.support.parties import untied
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 from tests.support.raw_http import EventStream, call, exchange, http, initialize, modern
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -30,8 +30,7 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
         servers: list[Json] = []
         for name, kind in SERVERS.items():
             raw = await stack.enter_async_context(raw_server(kind))
-            over = {"command": raw.command, "args": list(raw.args)} if raw.command else {"url": raw.url}
-            servers.append({"name": name, **over, "isolation": "session"})
+            servers.append(entry_of(name, raw, isolation="session"))
         config = {
             "sampling": {"default_sampling_strategy": "client_forwarded"},
             "elicitation": {"default_elicitation_strategy": "client_forwarded"},
@@ -305,9 +304,7 @@ async def test_a_subscription_that_a_server_ends_is_opened_again_and_counts_as_a
     listening = modern(request("subscriptions/listen", 42, notifications={"toolsListChanged": True}))
     async with AsyncExitStack() as stack:
         raw = await stack.enter_async_context(raw_server("stdio-modern"))
-        config = {
-            "external_mcp": {"servers": [{"name": "now", "command": raw.command, "args": list(raw.args)}]}
-        }
+        config = {"external_mcp": {"servers": [entry_of("now", raw)]}}
         gateway = await stack.enter_async_context(running_gateway(tmp_path, config))
         client = await stack.enter_async_context(http(gateway))
         stream = EventStream(await stack.enter_async_context(client.stream("POST", "/mcp", **listening)))

@@ -17,9 +17,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.interop.faults.storm import SERVER, Count, entry, settles_to, steady_calls
+from tests.interop.faults.storm import SERVER, Count, settles_to, steady_calls
 from tests.support.gateway import Running, running_gateway
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 from tests.support.raw_http import call, exchange, http, initialize
 
 pytestmark = pytest.mark.extensive
@@ -90,10 +90,10 @@ async def gateway_with(folder: Path, kind: str, **limits: Any) -> AsyncIterator[
         raw_server("http-handshake") as web,
     ):
         servers = [
-            entry("bad", bad, timeout_seconds=60, isolation="session"),
-            entry("mute", bad, timeout_seconds=1, isolation="session"),
-            entry("pipe", pipe),
-            entry("web", web, isolation="session"),
+            entry_of("bad", bad, timeout_seconds=60, isolation="session"),
+            entry_of("mute", bad, timeout_seconds=1, isolation="session"),
+            entry_of("pipe", pipe),
+            entry_of("web", web, isolation="session"),
         ]
         config = {"external_mcp": {"servers": servers}, "limits": {"max_message_bytes": 50_000_000, **limits}}
         async with running_gateway(folder, config) as gateway:

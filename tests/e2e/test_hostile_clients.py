@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.interop.faults.storm import SERVER, Count, entry, settles_to, steady_calls
+from tests.interop.faults.storm import SERVER, Count, settles_to, steady_calls
 from tests.support.gateway import Running, running_gateway
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 from tests.support.raw_http import BOTH, call, exchange, http, initialize, modern
 
 pytestmark = pytest.mark.extensive
@@ -30,7 +30,7 @@ PING = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
 @asynccontextmanager
 async def gateway_of(folder: Path, **limits: Any) -> AsyncIterator[Running]:
     async with raw_server("stdio-handshake", script=SERVER) as bad, raw_server("stdio-handshake") as pipe:
-        servers = [entry("bad", bad), entry("pipe", pipe)]
+        servers = [entry_of("bad", bad), entry_of("pipe", pipe)]
         async with running_gateway(
             folder, {"external_mcp": {"servers": servers}, "limits": limits}
         ) as gateway:

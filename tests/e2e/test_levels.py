@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from tests.support.gateway import running_gateway
 from tests.support.parties import ENVIRON, REQUESTS, Person, llm_config, speaking_llm, who
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 
 Json = dict[str, Any]
 SERVERS = {"pipe": "stdio-handshake", "web": "http-handshake", "now": "http-modern"}
@@ -90,10 +90,7 @@ async def ask_all(folder: Path, says: dict[str, str]) -> list[Json]:
 
 
 async def entry(stack: AsyncExitStack, name: str, kind: str) -> Json:
-    server = await stack.enter_async_context(raw_server(kind))
-    if server.transport == "stdio":
-        return {"name": name, "command": server.command, "args": list(server.args)}
-    return {"name": name, "endpoint": server.url}
+    return entry_of(name, await stack.enter_async_context(raw_server(kind)))
 
 
 @pytest.mark.parametrize("party", ["llm", "client"])

@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from tests.support.gateway import Running, running_gateway
 from tests.support.raw import peers
-from tests.support.raw.peers import KINDS, raw_server
+from tests.support.raw.peers import KINDS, entry_of, raw_server
 from tests.support.raw_http import META, call, exchange, http, initialize, modern
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -36,9 +36,7 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
         servers: list[Json] = []
         for name, (kind, isolation) in SERVERS.items():
             raw = await stack.enter_async_context(raw_server(kind, script=SCRIPT))
-            over = {"command": raw.command, "args": list(raw.args)} if raw.command else {"url": raw.url}
-            kinds = {"type": "sse"} if raw.transport == "sse" else {}
-            servers.append({"name": name, **over, **kinds, "isolation": isolation})
+            servers.append(entry_of(name, raw, isolation=isolation))
         folder = tmp_path_factory.mktemp("gateway")
         yield await stack.enter_async_context(running_gateway(folder, {"external_mcp": {"servers": servers}}))
 

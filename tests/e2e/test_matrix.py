@@ -22,7 +22,7 @@ from tests.support.modern_client import ModernClient, Round, modern_client
 from tests.support.parked import blue, said
 from tests.support.parties import ELICITATION, ENVIRON, SAMPLING, llm_config, speaking_llm
 from tests.support.raw.by_strategy import STRATEGIES
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 
 pytestmark = pytest.mark.extensive
 
@@ -178,10 +178,7 @@ async def matrix(folder: Path, limit: float) -> AsyncIterator[Running]:
         servers: list[Json] = []
         for name, (kind, *flags) in SERVERS.items():
             raw = await stack.enter_async_context(raw_server(kind, *flags, script=SCRIPT))
-            at = {"url": raw.url, "type": raw.transport}
-            if raw.transport == "stdio":
-                at = {"command": raw.command, "args": list(raw.args)}
-            servers.append({"name": name, "max_lanes": 64, "lane_idle_seconds": 2, **at})
+            servers.append(entry_of(name, raw, max_lanes=64, lane_idle_seconds=2))
         (folder / "capabilities").mkdir()
         entries = [
             f"  - {{name: {strategy}-{kind}, server: {name}, {of}_strategy: {strategy}}}\n"

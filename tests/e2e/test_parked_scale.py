@@ -16,7 +16,7 @@ from tests.support.command_line import Served, serving
 from tests.support.modern_client import ModernClient, Round, modern_client
 from tests.support.parked import answered, blue, until
 from tests.support.parties import ELICITATION, SAMPLING
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 from tests.support.raw.stage import Show, Stage, staged
 
 Json = dict[str, Any]
@@ -127,14 +127,7 @@ async def test_as_many_calls_as_a_stdio_server_has_lanes_are_parked_and_the_next
 ) -> None:
     lanes, request = 4, {"requests": {"q": ELICITATION}}
     async with raw_server("stdio-handshake") as raw:
-        server = {
-            "name": "s",
-            "command": raw.command,
-            "args": list(raw.args),
-            "max_lanes": lanes,
-            "timeout_seconds": 4,
-            "lane_idle_seconds": 0.5,
-        }
+        server = entry_of("s", raw, max_lanes=lanes, timeout_seconds=4, lane_idle_seconds=0.5)
         config = {
             "elicitation": {"default_timeout_seconds": 60},
             "sampling": {"default_sampling_strategy": "client_forwarded", "default_timeout_seconds": 0.5},
@@ -146,7 +139,7 @@ async def test_as_many_calls_as_a_stdio_server_has_lanes_are_parked_and_the_next
             calls = [client.tool("s__ask", **request, n=number) for number in range(lanes)]
             parked = [await call.send() for call in calls]
             busy = await client.tool("s__ask", **request, n=lanes).send()
-            assert "none of its 4 lanes became free" in busy.error["message"]
+            assert "none of its 4 lanes (max_lanes) became free" in busy.error["message"]
             assert "max_lanes" in busy.error["message"]
             assert await gateway.counts() == (lanes, lanes)
             waiting = client.tool("s__ask", **request, n=lanes).begin()

@@ -14,7 +14,7 @@ from mcp import Client
 from tests.support.clients import MODES, Mode
 from tests.support.gateway import Running, running_gateway
 from tests.support.parties import SAMPLING
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 
 Json = dict[str, Any]
 NAMES = ("backchannel/depth", "backchannel/root")
@@ -25,7 +25,7 @@ TWICE = {"a": SAMPLING, "b": SAMPLING}
 async def house(folder: Path, *, limits: Json | None = None, **server: Any) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         raw = await stack.enter_async_context(raw_server("stdio-handshake"))
-        own = {"name": "raw", "command": raw.command, "args": list(raw.args), "isolation": "call", **server}
+        own = entry_of("raw", raw, **{"isolation": "call", **server})
         config = {
             "limits": limits or {},
             "sampling": {"default_sampling_strategy": "client_forwarded"},

@@ -19,7 +19,7 @@ from tests.support.command_line import command, environment
 from tests.support.gateway import Running, running_gateway
 from tests.support.processes import stop
 from tests.support.raw import strangeness
-from tests.support.raw.peers import KINDS, raw_server
+from tests.support.raw.peers import KINDS, entry_of, raw_server
 from tests.support.raw.strangeness import CAPABILITIES, META, NOTIFICATIONS, X, answers, uri_of
 from tests.support.raw_http import ENVELOPE, EventStream, exchange, http, initialize, modern
 
@@ -42,12 +42,7 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Run
         servers: list[Json] = []
         for kind in KINDS:
             raw = await stack.enter_async_context(raw_server(kind, script=SCRIPT))
-            over = (
-                {"command": raw.command, "args": list(raw.args)}
-                if raw.command
-                else {"type": raw.transport, "url": raw.url}
-            )
-            servers.append({"name": kind, **over})
+            servers.append(entry_of(kind, raw))
         folder = tmp_path_factory.mktemp("gateway")
         config = {"external_mcp": {"servers": servers}}
         yield await stack.enter_async_context(running_gateway(folder, config))
@@ -239,7 +234,7 @@ async def test_clients_over_http_and_sse_receive_the_same(gateway: Running) -> N
 async def test_clients_over_stdio_receive_the_same(tmp_path: Path) -> None:
     kind = "stdio-handshake"
     async with raw_server(kind, script=SCRIPT) as raw:
-        config = {"servers": [{"name": kind, "command": raw.command, "args": list(raw.args)}]}
+        config = {"servers": [entry_of(kind, raw)]}
         path = tmp_path / "gateway.yaml"
         path.write_text(json.dumps({"external_mcp": config}))
         program, *options = command("serve", "--stdio", "--config", path, "--log-level", "error")

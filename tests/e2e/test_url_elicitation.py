@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.gateway import Running, running_gateway
 from tests.support.raw.httpd import Httpd, Reply
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 from tests.support.raw.told import Json, Refused, Told, refuse
 from tests.support.raw_http import META, EventStream, call, exchange, http, initialize, modern
 
@@ -188,7 +188,7 @@ async def test_a_completion_after_the_call_reaches_the_session_that_saw_the_id_a
 async def _completed_over_stdio(folder: Path) -> None:
     """Over stdio nothing says whose a completion is but its id."""
     async with raw_server("stdio-handshake") as raw:
-        entry = {"name": "raw", "command": raw.command, "args": list(raw.args), "isolation": "shared"}
+        entry = entry_of("raw", raw, isolation="shared")
         config = {
             "elicitation": {"default_elicitation_strategy": "client_forwarded"},
             "external_mcp": {"servers": [entry]},

@@ -17,7 +17,7 @@ import pytest
 from tests.support.clients import Json, Mode, Person, accepted, connect
 from tests.support.gateway import Running, running_gateway
 from tests.support.raw import peers
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 
 pytestmark = pytest.mark.extensive
 
@@ -109,9 +109,8 @@ async def gateway(folder: Path, isolation: Json, lanes: int) -> AsyncIterator[Ru
         for name, (kind, _) in SERVERS.items():
             flags = ("--unrelated",) if name == "general" else ()
             raw = await stack.enter_async_context(raw_server(kind, *flags, script=SCRIPT))
-            over = {"command": raw.command, "args": list(raw.args)} if raw.command else {"url": raw.url}
             bounds = {"max_concurrent_questions": TOTAL, "max_lanes": lanes}
-            servers.append({"name": name, **over, **bounds, "isolation": isolation[name]})
+            servers.append(entry_of(name, raw, **bounds, isolation=isolation[name]))
         config = {
             "elicitation": {"default_elicitation_strategy": "client_forwarded"},
             "external_mcp": {"servers": servers},

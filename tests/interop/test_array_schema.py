@@ -10,7 +10,7 @@ import pytest
 from tests.interop.clients import ERA, KINDS, Kind, Step, converse
 from tests.support.gateway import running_gateway
 from tests.support.raw import strangeness
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 from tests.support.raw.strangeness import ARRAY, NUMBERS
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
@@ -30,7 +30,7 @@ async def test_through_the_gateway_it_costs_no_client_the_rest_of_the_list(
     tmp_path: Path, kind: Kind
 ) -> None:
     async with raw_server("stdio-modern", "--array", script=SCRIPT) as raw:
-        config = {"servers": [{"name": "now", "command": raw.command, "args": list(raw.args)}]}
+        config = {"servers": [entry_of("now", raw)]}
         async with running_gateway(tmp_path, {"external_mcp": config}) as gateway:
             steps = [Step("tools/list"), Step("tools/call", {"name": "now__numbers", "arguments": {}})]
             seen = await converse(kind, gateway.url, steps, tmp_path)

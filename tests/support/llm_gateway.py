@@ -13,7 +13,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.support.gateway import Running, running_gateway
 from tests.support.parties import Person
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 
 Json = dict[str, Any]
 
@@ -75,7 +75,7 @@ async def asking_of(
     """
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(raw_server("stdio-handshake"))
-        own = {"name": "raw", "command": server.command, "args": list(server.args), "isolation": isolation}
+        own = entry_of("raw", server, isolation=isolation)
         external = config.get("external_mcp", {})
         servers = [{**own, **extra} for extra in external.get("servers", [{}])]
         whole = {**config, "external_mcp": {**external, "servers": servers}}

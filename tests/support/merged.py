@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 
 from tests.support.gateway import Running, running_gateway
-from tests.support.raw.peers import SCRIPT, raw_server
+from tests.support.raw.peers import SCRIPT, entry_of, raw_server
 from tests.support.raw_http import META, exchange, http, initialize, modern
 
 Json = dict[str, Any]
@@ -52,12 +52,7 @@ async def merged(
             raw = await stack.enter_async_context(
                 raw_server(told.kind, "--says", json.dumps(told.says), script=SAYING)
             )
-            over = (
-                {"command": raw.command, "args": list(raw.args)}
-                if raw.command
-                else {"type": raw.transport, "url": raw.url}
-            )
-            entries.append({"name": name, **over, **told.settings})
+            entries.append(entry_of(name, raw, **told.settings))
         whole = {"external_mcp": {"servers": entries}, **config}
         yield await stack.enter_async_context(running_gateway(folder, whole, environ))
 

@@ -18,7 +18,7 @@ from tests.support.gateway import Running, running_gateway
 from tests.support.handshake_client import HandshakeClient, handshake_client
 from tests.support.modern_client import Asking, ModernClient, Round, modern_client
 from tests.support.raw.by_strategy import ASKING_BOTH, STRATEGIES
-from tests.support.raw.peers import raw_server
+from tests.support.raw.peers import entry_of, raw_server
 from tests.support.scripted_http import Exchange, Request, answer, scripted_http
 
 Json = dict[str, Any]
@@ -292,8 +292,7 @@ async def house(
         entries: list[Json] = []
         for name in servers:
             raw = await stack.enter_async_context(raw_server(SERVERS[name], script=SCRIPT))
-            at = {"command": raw.command, "args": list(raw.args)} if name == "stdio" else {"url": raw.url}
-            entries.append({"name": name, "max_lanes": 64, "lane_idle_seconds": 2, **at})
+            entries.append(entry_of(name, raw, max_lanes=64, lane_idle_seconds=2))
         (folder / "capabilities").mkdir(exist_ok=True)
         (folder / "capabilities" / "tools.yaml").write_text(_routes(servers))
         base = f"{service.url}/v1" if dialect == "openai" else service.url

@@ -13,7 +13,6 @@ from typing import Any
 
 import psutil
 
-from gateway.config.resolved import ServerConfig
 from tests.support.gateway import Running
 from tests.support.processes import descendants
 from tests.support.raw_http import call, exchange, http, initialize
@@ -21,14 +20,6 @@ from tests.support.raw_http import call, exchange, http, initialize
 Json = dict[str, Any]
 SERVER = Path(__file__).parent / "server.py"
 SETTLE = 20.0
-
-
-def entry(name: str, server: ServerConfig, **settings: Any) -> Json:
-    """Return the configuration of a server that runs, or that dialling starts."""
-    place = {"command": server.command, "args": list(server.args)}
-    if not server.command:
-        place = {"type": server.transport, "url": server.url}
-    return {"name": name, **place, **settings}
 
 
 @dataclass(frozen=True, order=True)

@@ -54,6 +54,14 @@ async def raw_server(
         await process.wait()
 
 
+def entry_of(name: str, server: ServerConfig, **settings: Any) -> Json:
+    """Return a running server, or one that dialling starts, as an entry of `external_mcp.servers`."""
+    place: Json = {"command": server.command, "args": list(server.args)}
+    if not server.command:
+        place = {"type": server.transport, "url": server.url}
+    return {"name": name, **place, **settings}
+
+
 @dataclass
 class Recorder:
     """A `Scope` and a `Listener` in one: answers as told and keeps what came.
