@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from contextlib import AbstractAsyncContextManager
@@ -36,6 +37,16 @@ def run(serving: Coroutine[Any, Any, None]) -> None:
         runner.run(serving)
 
 
+def _settle() -> None:
+    """Leave what was loaded out of every collection of garbage, and collect less often.
+
+    It stays for good, and is most of what there is to look through; a call leaves next to no cycles.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
 async def _nothing(_: uvicorn.Server) -> None:
     """Nothing more is to be started."""
 
@@ -63,6 +74,7 @@ def build_server(
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             await started(self)
+            _settle()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             await gateway.stop_serving()

@@ -23,7 +23,7 @@ import httpx2
 from gateway.upstream.http1 import Broken, HttpConnection
 
 _CONNECT_TIMEOUT: Final = 10.0
-_MOST_IDLE: Final = 32
+_MOST_IDLE: Final = 256
 _KEEPALIVE: Final = 4.0
 """Seconds an idle connection is kept: less than the 5 after which common servers close theirs."""
 _STAGGER: Final = 0.25
