@@ -43,6 +43,8 @@ class World:
     folder: Path
     began: float = field(default_factory=time.perf_counter)
     outage: bool = False
+    single: float = -10.0
+    """When the LLM last failed a single request."""
 
     @property
     def now(self) -> float:
@@ -86,8 +88,24 @@ class World:
         began, self.outage = self.now, True
         await asyncio.sleep(seconds)
         self.outage = False
-        # Its circuit lets a probe through after a second, and closes with the next success.
-        self.ledger.faults.append(Fault("llm", "the LLM failed every request", began, self.now + 3.0))
+        # Its circuits let one call at a time try again, and close when one has succeeded.
+        deadline = self.now + RECOVERY
+        pool = self.pool()
+        while (state := await self._circuits()) != {"closed"} and self.now < deadline:
+            for tool in ("ask", "ask_elicit"):
+                with contextlib.suppress(Broken, OSError, TimeoutError):
+                    async with asyncio.timeout(5):
+                        await Modern(pool).call(f"modern-llm__{tool}", {})
+            await asyncio.sleep(0.05)
+        pool.close()
+        if state != {"closed"}:
+            self.ledger.left.append(f"a circuit was still {state} {RECOVERY:g} s after the LLM was back")
+        self.ledger.faults.append(Fault("llm", "the LLM failed every request", began, self.now))
+
+    async def _circuits(self) -> set[str]:
+        """The states of the circuits of every provider."""
+        told = await self.api("/api/llm")
+        return {link["circuit"]["state"] for kind in ("sampling", "elicitation") for link in told[kind]}
 
     async def recovered(self, server: str, reason: str, began: float) -> None:
         """Wait until plain calls of both entries of a server succeed several times running."""
@@ -113,9 +131,14 @@ def _faulty(seed: int, world: list[World]) -> Any:
     plan = [kinds.choice(("429", "500", "reset")) for _ in range(1009)]
 
     def fault(number: int) -> str | None:
-        if world and world[0].outage:
-            return plan[number % len(plan)]
-        return plan[number % len(plan)] if number % 13 == 0 else None
+        if not world or not (world[0].outage or number % 13 == 0):
+            return None
+        if not world[0].outage:
+            # Far enough from the last one that no call has all its attempts fail by chance.
+            if world[0].now - world[0].single < 3.0:
+                return None
+            world[0].single = world[0].now
+        return plan[number % len(plan)]
 
     return fault
 

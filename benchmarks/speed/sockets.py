@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 import httptools
 
-
 KEPT = 3.0
 """Seconds an idle connection is used again: servers close theirs after five, perhaps as a request comes."""
 
