@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import logging
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from gateway.errors import ProviderError
+from gateway.llm.asking import insisted, within
 from gateway.llm.blocks import (
     Block,
     answer_content,
@@ -23,8 +23,6 @@ from gateway.llm.failures import (
     Peer,
     Refusal,
     malformed,
-    refused,
-    timed_out,
     unreachable,
     unreadable,
     unsupported,
@@ -75,25 +73,17 @@ class Anthropic:
             ProviderError: every failure, sorted by `gateway.llm.failures`.
         """
         messages = [_message(message, self._peer) for message in prompt.messages]
-        try:
-            async with asyncio.timeout(timeout):
-                body = await self._ask(prompt, messages)
-        except TimeoutError:
-            raise timed_out(self._peer, timeout) from None
-        return _completion(body, self._peer)
+        asking = insisted(
+            self._peer,
+            prompt,
+            lambda: self._send(prompt, messages),
+            lambda refusal: self._spare_temperature(refusal, prompt),
+        )
+        return _completion(await within(timeout, self._peer, asking), self._peer)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
-
-    async def _ask(self, prompt: Prompt, messages: list[Json]) -> Json:
-        """Send; when the model refuses `temperature`, send once more without it."""
-        answer = await self._send(prompt, messages)
-        if isinstance(answer, Refusal) and self._spare_temperature(answer, prompt):
-            answer = await self._send(prompt, messages)
-        if isinstance(answer, Refusal):
-            raise refused(self._peer, answer, prompt)
-        return answer
 
     def _spare_temperature(self, refusal: Refusal, prompt: Prompt) -> bool:
         sent = self._temperature and prompt.temperature is not None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
 from gateway.errors import ProviderError
+from gateway.llm.asking import within
 from gateway.llm.blocks import (
     Block,
     answer_content,
@@ -24,7 +24,6 @@ from gateway.llm.failures import (
     Refusal,
     malformed,
     refused,
-    timed_out,
     unreachable,
     unreadable,
     unsupported,
@@ -76,12 +75,7 @@ class Ollama:
             ProviderError: every failure, sorted by `gateway.llm.failures`.
         """
         request = self._checked(_request(prompt, self._peer))
-        try:
-            async with asyncio.timeout(timeout):
-                body = await self._send(request, prompt)
-        except TimeoutError:
-            raise timed_out(self._peer, timeout) from None
-        return _completion(body, self._peer)
+        return _completion(await within(timeout, self._peer, self._send(request, prompt)), self._peer)
 
     async def aclose(self) -> None:
         """Close the connections."""

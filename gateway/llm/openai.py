@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import logging
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from gateway.errors import ProviderError
+from gateway.llm.asking import insisted, within
 from gateway.llm.blocks import (
     Block,
     answer_content,
@@ -25,8 +25,6 @@ from gateway.llm.failures import (
     Peer,
     Refusal,
     malformed,
-    refused,
-    timed_out,
     unreachable,
     unreadable,
     unsupported,
@@ -90,25 +88,17 @@ class OpenAi:
             ProviderError: every failure, sorted by `gateway.llm.failures`.
         """
         messages = _messages(prompt, self._peer)
-        try:
-            async with asyncio.timeout(timeout):
-                body = await self._ask(prompt, messages)
-        except TimeoutError:
-            raise timed_out(self._peer, timeout) from None
-        return _completion(body, prompt, self._peer)
+        asking = insisted(
+            self._peer,
+            prompt,
+            lambda: self._send(prompt, messages),
+            lambda refusal: self._adapt(refusal, prompt),
+        )
+        return _completion(await within(timeout, self._peer, asking), prompt, self._peer)
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
-
-    async def _ask(self, prompt: Prompt, messages: list[Json]) -> Json:
-        """Send; when the model refuses a parameter that can be spared, send once more without it."""
-        error = await self._send(prompt, messages)
-        if isinstance(error, Refusal) and self._adapt(error, prompt):
-            error = await self._send(prompt, messages)
-        if isinstance(error, Refusal):
-            raise refused(self._peer, error, prompt)
-        return error
 
     def _adapt(self, refusal: Refusal, prompt: Prompt) -> bool:
         if prompt.logprobs and self._logprobs and "logprobs" in refusal.message:
