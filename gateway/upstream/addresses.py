@@ -7,8 +7,8 @@ from typing import Final
 
 import httpx2
 
-from gateway.upstream.http1 import Response
 from gateway.upstream.http_pool import Origin
+from gateway.upstream.response import Response
 
 _KEEPS_METHOD: Final = frozenset({307, 308})
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from gateway.errors import CallError
-from gateway.upstream.http1 import Broken, Response
+from gateway.upstream.response import Broken, Response
 
 EVENT_STREAM: Final = "text/event-stream"
 JSON: Final = "application/json"

@@ -19,9 +19,9 @@ from gateway.errors import CallError, ServerUnavailable
 from gateway.upstream.addresses import Cookies, Place, following, without_secrets
 from gateway.upstream.fields import EVENT_STREAM, JSON, encoding_of, lines, unpacker
 from gateway.upstream.handshake import as_object
-from gateway.upstream.http1 import Broken, Response
 from gateway.upstream.http_pool import HttpPool, NotConnected, Origin, basic
 from gateway.upstream.port import Json
+from gateway.upstream.response import Broken, Response
 from gateway.wire import jsonrpc, sse
 
 ACCEPT: Final = {"accept": f"{JSON}, {EVENT_STREAM}", "content-type": JSON}

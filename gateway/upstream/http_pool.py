@@ -20,7 +20,8 @@ from urllib.parse import unquote_to_bytes
 import aiohappyeyeballs
 import httpx2
 
-from gateway.upstream.http1 import Broken, HttpConnection
+from gateway.upstream.http1 import HttpConnection
+from gateway.upstream.response import Broken
 
 _CONNECT_TIMEOUT: Final = 10.0
 _MOST_IDLE: Final = 256

@@ -10,8 +10,8 @@ from gateway.upstream.channel import Pending
 from gateway.upstream.conversation import Conversation
 from gateway.upstream.fields import is_plain
 from gateway.upstream.http import Endpoint
-from gateway.upstream.http1 import Response, TooLarge
 from gateway.upstream.port import Json
+from gateway.upstream.response import Response, TooLarge
 
 
 class Post:

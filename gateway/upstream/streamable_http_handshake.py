@@ -21,9 +21,9 @@ from gateway.upstream.http import (
     TransportBroken,
     Unreachable,
 )
-from gateway.upstream.http1 import Response
 from gateway.upstream.port import Json
 from gateway.upstream.posting import Post
+from gateway.upstream.response import Response
 from gateway.upstream.subscriptions import list_changes
 from gateway.wire import jsonrpc, sse
 

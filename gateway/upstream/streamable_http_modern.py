@@ -15,9 +15,9 @@ from gateway.upstream.http import (
     TransportBroken,
     Unreachable,
 )
-from gateway.upstream.http1 import Response
 from gateway.upstream.port import Json
 from gateway.upstream.posting import Post
+from gateway.upstream.response import Response
 from gateway.upstream.tool_headers import ToolHeaders
 from gateway.wire import sse
 

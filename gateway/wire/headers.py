@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+_LONG = 64
+"""Bytes of a name beyond which it is none of those that come all the time, and is not remembered."""
+
+
+def name_of(raw: bytes) -> str:
+    """Return a field's name in lower case."""
+    return raw.decode("latin-1").lower() if len(raw) > _LONG else _known(raw)
+
 
 @lru_cache(2048)
-def name_of(raw: bytes) -> str:
-    """Return a field's name in lower case. The same few come all the time."""
+def _known(raw: bytes) -> str:
     return raw.decode("latin-1").lower()
 
 
