@@ -7,11 +7,13 @@ from benchmarks.speed.gateways.bare import Bare
 from benchmarks.speed.gateways.contextforge import ContextForge
 from benchmarks.speed.gateways.direct import Direct
 from benchmarks.speed.gateways.fastmcp import FastMcp
+from benchmarks.speed.gateways.foxxy_bridge import FoxxyBridge
 from benchmarks.speed.gateways.mcp_hub import McpHub
 from benchmarks.speed.gateways.mcp_proxy_npm import McpProxyNpm
 from benchmarks.speed.gateways.mcp_proxy_pypi import McpProxyPypi
 from benchmarks.speed.gateways.nginx import Nginx
 from benchmarks.speed.gateways.port import Gateway
+from benchmarks.speed.gateways.streamablehttp_proxy import StreamableHttpProxy
 from benchmarks.speed.gateways.supergateway import Supergateway
 
 DIRECT = Direct()
@@ -25,8 +27,10 @@ GATEWAYS: tuple[Gateway, ...] = (
     BACKCHANNEL,
     FastMcp(),
     ContextForge(),
+    FoxxyBridge(),
     McpProxyPypi(),
     McpProxyNpm(),
+    StreamableHttpProxy(),
     Supergateway(),
     McpHub(),
 )
