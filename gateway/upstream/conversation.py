@@ -155,10 +155,15 @@ class Conversation:
     def take_body(self, data: bytes, pending: Pending) -> None:
         """Dispatch a body that is all there will be of a request's response: it ends with it."""
         try:
-            self.take(jsonrpc.decode(data, self._max_nesting), pending)
+            message = jsonrpc.decode(data, self._max_nesting)
         except jsonrpc.Undecodable as error:
             pending.fail(self._no_answer(pending, error))
-        pending.fail(CallError(f"server '{self.server}' answered {pending.method} without a response to it"))
+            return
+        if not self._outgoing.settle(pending.id, message):
+            self.take(message, pending)
+        if not pending.future.done():
+            what = f"server '{self.server}' answered {pending.method} without a response to it"
+            pending.fail(CallError(what))
 
     def run(self, pending: Pending, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a request's exchange as a task; however it ends, the request ends too."""

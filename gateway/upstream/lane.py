@@ -14,7 +14,7 @@ from gateway.calls.deadlines import Deadline
 from gateway.calls.model import Caller, Capability, ChannelClosed, Identity, Json, LaterAnswer, Profile, Scope
 from gateway.errors import ConnectionLost, QuestionRefused, ServerUnavailable
 from gateway.upstream.budget import Budget
-from gateway.upstream.lanes import LaneView, Want, admits
+from gateway.upstream.lanes import LaneView, Want
 from gateway.upstream.port import Asked, Connection
 from gateway.upstream.profiles import LaneKey
 
@@ -166,9 +166,16 @@ class Lane:
     def welcomes(self, want: Want) -> bool:
         """Whether a call may join it as the latest one did, without a decision among all lanes.
 
-        The rules are those of `gateway.upstream.lanes`.
+        The rules are those of `gateway.upstream.lanes`, for a call that raises questions. Making a view for
+        them would cost more than all the rest of finding a lane.
         """
-        return self.live is not None and admits(self.view(), want)
+        if self.closed or self.connection is None or self.fresh or want.fresh or want.quiet:
+            return False
+        pin = None if self.pin is None else self.pin.key
+        if self.profile != want.key.profile or pin != want.pin or self._bound not in (None, want.key.party):
+            return False
+        asking = None if self.exact else self._oldest()
+        return asking is None or asking.key == want.key
 
     def enter(self, running: Running) -> None:
         """Let a call onto the lane."""

@@ -146,11 +146,6 @@ def next_expiry(lanes: Sequence[LaneView], rules: Rules) -> float | None:
     return min(times, default=None)
 
 
-def admits(lane: LaneView, want: Want) -> bool:
-    """Whether a lane can carry the call, and now."""
-    return _usable(lane, want) and _admits(lane, want)
-
-
 def _usable(lane: LaneView, want: Want) -> bool:
     """Whether the lane could ever carry the call."""
     return (

@@ -191,18 +191,21 @@ class Unit:
 
     async def call(self, call: Call, scope: Scope) -> CallOutcome:
         """Carry one call on a lane; see `gateway.upstream.fleet.Fleet.call`."""
-        await self.begun()
-        self.check(call.caller)
-        key = self.profiles.key(self.name, self.era, call.caller, call.tool)
-        want = Want(key, self.pin(call.caller), fresh=self.config.isolation == "call")
-        if "roots" in call.caller.profile - key.profile and self.era == "handshake":
+        if self.supervisor.state != "up":
+            await self.begun()
+            self.check(call.caller)
+        caller, era = call.caller, self.era
+        key = self.profiles.key(self.name, era, caller, call.tool)
+        pin = self.profiles.pin(self.name, era, caller)
+        want = Want(key, pin, self.config.isolation == "call")
+        if era == "handshake" and "roots" in caller.profile and "roots" not in key.profile:
             scope = WithoutRoots(self.name, scope)
         attempts = 0
         while True:
             attempts += 1
             sent = False
             try:
-                running = Running(key, call.caller, scope, level_of(call.params), call.deadline)
+                running = Running(key, caller, scope, level_of(call.params), call.deadline)
                 async with self.pool.lease(want, running) as connection:
                     sent = True
                     return await connection.call(call.method, call.params, scope, call.resume)
@@ -366,12 +369,8 @@ class Unit:
         hello, limit = self.supervisor.hello, self._limits.max_instructions
         text = (hello.instructions or "") if hello is not None else ""
         if len(text) > limit:
-            logger.warning(
-                "the instructions of server '%s' are cut after %d of %d characters (limits.max_instructions)",
-                self.name,
-                limit,
-                len(text),
-            )
+            cut = self.name, limit, len(text)
+            logger.warning("server '%s': instructions cut after %d of %d (limits.max_instructions)", *cut)
         return text[:limit]
 
     def _lane_ended(self, lane: Lane) -> None:

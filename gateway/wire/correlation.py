@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from gateway.errors import BackchannelError
 from gateway.wire import faults, jsonrpc
 from gateway.wire.jsonrpc import Json, RequestId
+
+_RESULT_KEYS: Final = frozenset({"jsonrpc", "id", "result"})
 
 
 class Outgoing:
@@ -40,6 +42,20 @@ class Outgoing:
     def close(self, request_id: RequestId) -> None:
         """Forget a request: a response that still comes is dropped."""
         self._waiting.pop(str(request_id), None)
+
+    def settle(self, request_id: RequestId, message: Any) -> bool:
+        """Settle a request with a message that is plainly its result; False if there is more to look at."""
+        if not isinstance(message, dict) or cast("Json", message).keys() != _RESULT_KEYS:
+            return False
+        fields = cast("Json", message)
+        value = fields["result"]
+        if fields["id"] != request_id or fields["jsonrpc"] != "2.0" or not isinstance(value, dict):
+            return False
+        future = self._waiting.pop(str(request_id), None)
+        if future is None or future.done():
+            return False
+        future.set_result(cast("Json", value))
+        return True
 
     def resolve(self, response: Json) -> bool:
         """Settle the request a response names; False if nobody waits for it."""
