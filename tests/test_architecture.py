@@ -39,7 +39,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "upstream": CONFIG | {"calls", "wire"},
     "downstream": CONFIG | {"calls", "wire", "security"},
     # Siblings are spoken to in HTTP, as servers are.
-    "workers": CONFIG | {"downstream", "wire", "upstream.http1"},
+    "workers": CONFIG | {"downstream", "wire", "upstream.http1", "upstream.response"},
 }
 """What each part may import, besides itself. `app` may use everything but `cli`, and `cli` everything."""
 

@@ -53,6 +53,8 @@ def serve(
     }
     loaded = load_config(config, {key: value for key, value in given.items() if value is not None})
     warn(loaded)
+    if loaded.http.workers > 1 and sys.platform == "win32":
+        fail("several workers need Unix sockets, which Windows has not; leave out --workers (http.workers)")
     if stdio and loaded.http.workers > 1:
         fail("--stdio serves one client, in one process; leave out --workers (http.workers)")
     from gateway.observability.logging import configure

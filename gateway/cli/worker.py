@@ -92,7 +92,7 @@ async def _work(hello: Hello, control: socket.socket, connections: socket.socket
         alone = beside[1].done()
         for task in beside:
             task.cancel()
-        await forwarder.aclose()
+        forwarder.close()
         writer.close()
         if alone:
             # Nobody else is left to do it. Siblings do the same.

@@ -1,4 +1,4 @@
-"""Hands a whole HTTP request to the worker that owns it, and its response back, as they come.
+"""Hands a whole HTTP request to the worker that owns it, and passes its response back as it comes.
 
 Nothing of the request counts but what the owner checks itself. The one thing added is the
 client's address, under a header of our own: the owner believes it, since only siblings can
@@ -10,31 +10,34 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-import httpcore2
-
 from gateway.downstream.exchange import Headers, Receive, Scope, Send, respond_error
+from gateway.upstream.http1 import HttpConnection
+from gateway.upstream.response import Broken, Response
 from gateway.wire import jsonrpc
 from gateway.workers.ownership import Seat
 
 logger = logging.getLogger(__name__)
 
 PEER: Final = b"x-backchannel-peer"
-_HOP: Final = frozenset(
-    {b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"expect", PEER}
+_LEFT_OUT: Final = frozenset(
+    {
+        *(b"connection", b"keep-alive", b"proxy-connection", b"te", b"upgrade", b"expect"),
+        *(b"content-length", b"transfer-encoding", PEER),
+    }
 )
-"""Headers of one connection, which the next one has itself; the framing of a body passes as it is."""
-_FRAMING: Final = frozenset({b"content-length", b"transfer-encoding"})
-_ITS_OWN: Final = frozenset({b"transfer-encoding", b"date"})
+"""Headers of one connection and its framing, which the next one has itself."""
+_ITS_OWN: Final = frozenset({"transfer-encoding", "date"})
 """Headers of a response that the HTTP server in front writes itself."""
-_IDLE: Final = 30.0
-"""Seconds for which a connection to a sibling is kept; siblings keep theirs for longer."""
+_MOST_IDLE: Final = 64
+_KEPT: Final = 30.0
+"""Seconds for which an idle connection is used again: siblings keep theirs for longer."""
 _CONNECT: Final = 5.0
 _FETCH: Final = 5.0
-_GONE: Final = (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.TimeoutException)
+_WATCH_AFTER: Final = 0.05
+"""Seconds before a request is watched for its client going away: short ones never need it."""
 
 Message = Any
 
@@ -47,22 +50,37 @@ class Replayed:
         self._taken: deque[Message] = deque()
         self._late = False
 
-    async def peek(self, seconds: float) -> Message:
-        """Return the next part, which is still the next part afterwards.
+    async def whole(self, limit: int, seconds: float) -> bytes | None:
+        """Return the body, which can still be read afterwards.
 
-        None if it does not come in time. Whoever reads then is told so at once.
+        None if it has more than `limit` bytes, does not come in time, or its client leaves:
+        whoever reads it then finds that out in turn, and at once.
         """
+        parts: list[bytes] = []
+        size, more = 0, True
         try:
             async with asyncio.timeout(seconds):
-                message = await self._receive()
+                while more:
+                    message = await self._receive()
+                    self._taken.append(message)
+                    part: bytes = message.get("body", b"")
+                    parts.append(part)
+                    size += len(part)
+                    more = message.get("more_body", False)
+                    if size > limit or message["type"] != "http.request":
+                        return None
         except TimeoutError:
             self._late = True
             return None
-        self._taken.append(message)
-        return message
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def left(self) -> None:
+        """Wait until the client goes away; its request must have been taken whole."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def __call__(self) -> Message:
-        """Return the next part, those that were peeked at first."""
+        """Return the next part, those that were taken first."""
         if self._taken:
             return self._taken.popleft()
         if self._late:
@@ -79,138 +97,172 @@ class Fetched:
     body: bytes
 
 
-class _ClientLeft(Exception):
-    """The client went away before its request was complete."""
-
-
 class Forwarder:
-    """The way to all siblings of one worker."""
+    """The way to all siblings of one worker, and to itself as they see it."""
 
     def __init__(self, seat: Seat) -> None:
         self._seat = seat
-        self._pools = {
-            index: httpcore2.AsyncConnectionPool(
-                uds=str(seat.socket(index)),
-                max_connections=None,
-                max_keepalive_connections=64,
-                keepalive_expiry=_IDLE,
-            )
-            for index in range(seat.count)
-        }
+        self._idle: dict[int, list[HttpConnection]] = {index: [] for index in range(seat.count)}
+        self._open: set[HttpConnection] = set()
 
-    async def aclose(self) -> None:
+    def __repr__(self) -> str:
+        return f"<Forwarder of {self._seat!r}, {len(self._open)} connections>"
+
+    def close(self) -> None:
         """Close every connection."""
-        for pool in self._pools.values():
-            await pool.aclose()
+        for connection in list(self._open):
+            connection.abort()
 
-    async def forward(self, owner: int, scope: Scope, receive: Replayed, send: Send) -> bool:
-        """Have a sibling answer a request; False if it cannot be reached, and nothing was taken.
+    async def forward(self, owner: int, scope: Scope, body: bytes, receive: Replayed, send: Send) -> bool:
+        """Have a sibling answer a request; False if it cannot be reached.
 
         A client that leaves ends its connection to the owner, which sees it leave.
         """
-        body = _Body(receive)
-        relaying = asyncio.ensure_future(self._relay(owner, scope, body, send))
-        leaving = asyncio.ensure_future(body.left())
+        connection = await self._connection(owner)
+        if connection is None:
+            return False
+        self._seat.forwarded += 1
+        passing = _Passing(connection, scope["method"], _request(scope, body))
+        watch = asyncio.get_running_loop().call_later(_WATCH_AFTER, passing.watch, receive)
+        begun = False
         try:
-            await asyncio.wait((relaying, leaving), return_when=asyncio.FIRST_COMPLETED)
-            return relaying.result() if relaying.done() else True
+            response = await passing.head()
+            head = {"status": response.status, "headers": _headers(response)}
+            await send({"type": "http.response.start", **head})
+            begun = True
+            while not response.complete and (part := await response.next()):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": await _rest(response)})
+        except Broken as error:
+            if not passing.left:
+                await self._broken(owner, begun, error, send)
         finally:
-            for task in (relaying, leaving):
-                task.cancel()
-            await asyncio.gather(relaying, leaving, return_exceptions=True)
+            watch.cancel()
+            passing.close()
+        return True
 
     async def fetch(self, owner: int, scope: Scope) -> Fetched | None:
         """Return a sibling's answer to a GET request; None where there is none in time."""
+        passing: _Passing | None = None
         try:
             async with asyncio.timeout(_FETCH):
-                response = await self._pools[owner].handle_async_request(_request(scope, None))
-                try:
-                    parts = [part async for part in _parts(response)]
-                finally:
-                    await response.aclose()
-        except (*_GONE, TimeoutError):
+                connection = await self._connection(owner)
+                if connection is None:
+                    return None
+                passing = _Passing(connection, "GET", _request(scope, b""))
+                response = await passing.head()
+                return Fetched(response.status, _headers(response), await _rest(response))
+        except (Broken, TimeoutError):
             return None
-        return Fetched(response.status, _passed_back(response.headers), b"".join(parts))
+        finally:
+            if passing is not None:
+                passing.close()
 
-    async def _relay(self, owner: int, scope: Scope, body: _Body, send: Send) -> bool:
-        begun = False
+    async def _connection(self, owner: int) -> HttpConnection | None:
+        idle = self._idle[owner]
+        while idle:
+            kept = idle.pop()
+            if kept.usable and kept.idle_since + _KEPT > asyncio.get_running_loop().time():
+                return kept
+            kept.abort()
+
+        def released(connection: HttpConnection) -> None:
+            if len(idle) < _MOST_IDLE:
+                connection.idle_since = asyncio.get_running_loop().time()
+                idle.append(connection)
+            else:
+                connection.abort()
+
+        def lost(connection: HttpConnection) -> None:
+            self._open.discard(connection)
+            if connection in idle:
+                idle.remove(connection)
+
+        connection = HttpConnection(released, lost)
+        path = str(self._seat.socket(owner))
         try:
-            response = await self._pools[owner].handle_async_request(_request(scope, body))
-            self._seat.forwarded += 1
-            try:
-                head = {"status": response.status, "headers": _passed_back(response.headers)}
-                await send({"type": "http.response.start", **head})
-                begun = True
-                async for part in _parts(response):
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
-            finally:
-                await response.aclose()
-        except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
-            return False
-        except _ClientLeft:
-            return True
-        except _GONE as error:
-            await self._broken(owner, begun, error, send)
-            return True
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-        return True
+            async with asyncio.timeout(_CONNECT):
+                await asyncio.get_running_loop().create_unix_connection(lambda: connection, path)
+        except (OSError, TimeoutError) as error:
+            logger.debug("worker %d cannot be reached: %s", owner, error)
+            return None
+        self._open.add(connection)
+        return connection
 
-    async def _broken(self, owner: int, begun: bool, error: Exception, send: Send) -> None:
-        logger.warning(
-            "worker %d ended while it answered a request: %s", owner, error or type(error).__name__
-        )
+    async def _broken(self, owner: int, begun: bool, error: Broken, send: Send) -> None:
+        logger.warning("worker %d did not finish the answer to a request: %s", owner, error)
         if begun:
             return  # The HTTP server closes a connection whose response is left incomplete.
         text = "the worker that has this session ended before its answer; what was asked may have been done"
         await respond_error(send, 502, jsonrpc.INTERNAL_ERROR, text)
 
 
-class _Body:
-    """A request's body on its way to the owner."""
+class _Passing:
+    """One request on its way. `left` says that its client went away, which ended it."""
 
-    def __init__(self, receive: Replayed) -> None:
-        self._receive = receive
-        self._sent = asyncio.Event()
+    def __init__(self, connection: HttpConnection, method: str, request: bytes) -> None:
+        self.left = False
+        self._head: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watching: asyncio.Task[None] | None = None
+        self._response = connection.begin(method, request, self._begun)
 
-    async def __aiter__(self) -> AsyncGenerator[bytes]:
-        more = True
-        while more:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise _ClientLeft
-            if body := message.get("body", b""):
-                yield body
-            more = message.get("more_body", False)
-        self._sent.set()
+    async def head(self) -> Response:
+        """Wait for the head of the response.
 
-    async def left(self) -> None:
-        """Wait until the client goes away after its request."""
-        await self._sent.wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        Raises:
+            Broken: there will be none.
+        """
+        await self._head
+        if self._response.error is not None:
+            raise self._response.error
+        return self._response
+
+    def watch(self, receive: Replayed) -> None:
+        """End the exchange when its client goes away."""
+        self._watching = asyncio.ensure_future(receive.left())
+        self._watching.add_done_callback(self._client_left)
+
+    def close(self) -> None:
+        """End what has not ended."""
+        if self._watching is not None:
+            self._watching.cancel()
+        if not self._response.complete:
+            self._response.cancel()
+
+    def _client_left(self, watching: asyncio.Task[None]) -> None:
+        if not watching.cancelled() and not self._response.complete:
+            self.left = True
+            self._response.cancel()
+            self._begun(self._response)
+
+    def _begun(self, _: Response) -> None:
+        if not self._head.done():
+            self._head.set_result(None)
 
 
-def _request(scope: Scope, body: _Body | None) -> httpcore2.Request:
+async def _rest(response: Response) -> bytes:
+    parts: list[bytes] = []
+    while part := await response.next():
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _request(scope: Scope, body: bytes) -> bytes:
     query: bytes = scope.get("query_string", b"")
     target: bytes = scope.get("raw_path") or scope["path"].encode()
-    left_out = _HOP if body is not None else _HOP | _FRAMING
-    headers = [(name, value) for name, value in scope["headers"] if name not in left_out]
+    method: str = scope["method"]
+    lines = [b"%s %s HTTP/1.1" % (method.encode(), target + (b"?" + query if query else b""))]
+    lines += [b"%s: %s" % field for field in scope["headers"] if field[0] not in _LEFT_OUT]
     if scope.get("client") is not None:
-        host, port = scope["client"][:2]
-        headers.append((PEER, f"{host} {port}".encode()))
-    return httpcore2.Request(
-        scope["method"],
-        httpcore2.URL(scheme=b"http", host=b"worker", target=target + (b"?" + query if query else b"")),
-        headers=headers,
-        content=body,
-        extensions={"timeout": {"connect": _CONNECT}},
-    )
+        lines.append(PEER + b": %s %d" % (scope["client"][0].encode(), scope["client"][1]))
+    if body or method == "POST":
+        lines.append(b"content-length: %d" % len(body))
+    return b"\r\n".join([*lines, b"", body])
 
 
-def _passed_back(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    return [(name, value) for name, value in headers if name.lower() not in _ITS_OWN]
-
-
-async def _parts(response: httpcore2.Response) -> AsyncGenerator[bytes]:
-    async for part in response.aiter_stream():
-        yield part
+def _headers(response: Response) -> Headers:
+    return [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in response.headers.items()
+        if name not in _ITS_OWN
+    ]

@@ -52,43 +52,36 @@ class Routing:
         session = _session(scope, path)
         if session is not None:
             owner = self._seat.sibling(session)
-            await self._served_by(owner, scope, receive, send)
+            if owner is None:
+                await self._app(scope, receive, send)
+            else:
+                replayed = Replayed(receive)
+                await self._pass_on(owner, await self._body(replayed), scope, replayed, send)
         elif path == _MCP and scope["method"] == "POST":
-            await self._post(scope, receive, send)
+            replayed = Replayed(receive)
+            body = await self._body(replayed)
+            owner = self._parked_at(body) if body is not None and _STATE in body else None
+            if owner is None:
+                await self._app(scope, replayed, send)
+            else:
+                await self._pass_on(owner, body, scope, replayed, send)
         elif path in PAGES and scope["method"] == "GET":
             await gathered(self._forwarder, self._seat, scope, send)
         else:
             await self._app(scope, receive, send)
 
-    async def _served_by(self, owner: int | None, scope: Scope, receive: Receive, send: Send) -> None:
-        if owner is None:
+    async def _pass_on(
+        self, owner: int, body: bytes | None, scope: Scope, receive: Replayed, send: Send
+    ) -> None:
+        # What is wrong with a body can be said anywhere. Where the owner is gone, so is what it
+        # owned: that is as unknown here as anything invented.
+        if body is None or not await self._forwarder.forward(owner, scope, body, receive, send):
             await self._app(scope, receive, send)
-            return
-        replayed = receive if isinstance(receive, Replayed) else Replayed(receive)
-        # Where the owner is gone, so is what it owned: it is as unknown here as anything invented.
-        if not await self._forwarder.forward(owner, scope, replayed, send):
-            await self._app(scope, replayed, send)
 
-    async def _post(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request without a session; a retry goes to the worker where its call is parked."""
-        replayed = Replayed(receive)
-        seconds, most = self._limits.request_timeout_seconds, self._limits.max_body_bytes
-        parts: list[bytes] = []
-        size, more = 0, True
-        while more and size <= most:
-            message = await replayed.peek(seconds)
-            if message is None or message["type"] != "http.request":
-                break
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            more = message.get("more_body", False)
-        owner = None if more or size > most else self._parked_at(parts)
-        await self._served_by(owner, scope, replayed, send)
+    async def _body(self, receive: Replayed) -> bytes | None:
+        return await receive.whole(self._limits.max_body_bytes, self._limits.request_timeout_seconds)
 
-    def _parked_at(self, parts: list[bytes]) -> int | None:
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
-        if _STATE not in body:
-            return None
+    def _parked_at(self, body: bytes) -> int | None:
         try:
             message: Any = jsonrpc.decode(body, self._limits.max_nesting)
         except jsonrpc.Undecodable:

@@ -82,6 +82,8 @@ async def serve_siblings(server: uvicorn.Server, app: App, seat: Seat) -> None:
         ws="none",
         access_log=False,
         server_header=False,
+        # The sibling has told whose address counts.
+        proxy_headers=False,
         timeout_keep_alive=_KEPT,
     )
     config.load()

@@ -127,22 +127,26 @@ class Supervisor:
     async def _keep(self, worker: Worker) -> None:
         while not self._stopping.is_set():
             begun = time.monotonic()
-            status = await self._live(worker)
+            worker.problem = None
+            try:
+                how = _how(await self._live(worker))
+            except OSError as error:
+                how = f"no process ({error})"
             if self._stopping.is_set():
                 return
-            if worker.problem is not None or not self._announced:
-                reason = (
-                    worker.problem or f"a worker ended with {_how(status)} before it was ready; see its log"
+            if not self._announced:
+                raise WorkerFailed(
+                    worker.problem or f"a worker ended with {how} before it was ready; see its log"
                 )
-                raise WorkerFailed(reason)
             if time.monotonic() - begun > _STEADY:
                 worker.pause = _FIRST_PAUSE
             logger.error(
                 "worker %d ended with %s, and the sessions and calls that it had with it; starting it again "
-                "in %g s",
+                "in %g s%s",
                 worker.index,
-                _how(status),
+                how,
                 worker.pause,
+                f": {worker.problem}" if worker.problem else "",
             )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), worker.pause)
@@ -178,10 +182,12 @@ class Supervisor:
     def _hear(self, worker: Worker, word: Word, connections: socket.socket) -> None:
         if word.state == "failed":
             worker.problem = word.problem
-        elif word.state == "serving":
+            return
+        # One that is started again gets no connections before it is ready: its siblings are.
+        if word.state == "ready" or not self._announced:
             worker.connections = connections
             self._accept_more()
-        else:
+        if word.state == "ready":
             worker.servers = word.servers
             logger.info("worker %d is ready", worker.index)
             self._announce()

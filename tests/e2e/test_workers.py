@@ -13,7 +13,8 @@ from tests.support.command_line import run, write
 from tests.support.handshake_client import handshake_client
 from tests.support.modern_client import modern_client
 from tests.support.parked import KEYS, answered, blue, until
-from tests.support.parties import ELICITATION
+from tests.support.parties import ELICITATION, ENVIRON, SAMPLING, llm_config, speaking_llm
+from tests.support.processes import none_left
 from tests.support.raw.stage import Show, Stage
 from tests.support.raw_http import BOTH, EventStream, call
 from tests.support.workers import Workers, workers_of
@@ -27,6 +28,13 @@ async def ask(show: Show) -> Json:
     await show.ask(ELICITATION["method"], ELICITATION["params"])
     await show.progress(1)
     return answered(await show.ask(ELICITATION["method"], ELICITATION["params"]))
+
+
+async def ask_and_hang(show: Show) -> Json:
+    """Ask once, and never end."""
+    await show.ask(ELICITATION["method"], ELICITATION["params"])
+    await asyncio.Event().wait()
+    raise AssertionError
 
 
 async def test_a_session_is_served_wherever_its_requests_arrive(tmp_path: Path) -> None:
@@ -93,6 +101,15 @@ async def test_a_stream_of_2024_takes_its_messages_at_any_worker(tmp_path: Path)
         for wrong in ("9.x", "1.x", "0.x", "../0.x", ""):
             posted = await workers.http.post("/messages", params={"session_id": wrong}, json=ping)
             assert posted.status_code == 404
+        await _pages_refuse_whom_each_worker_refuses(workers)
+
+
+async def _pages_refuse_whom_each_worker_refuses(workers: Workers) -> None:
+    pages = ("/api/calls", "/api/servers", "/api/llm", "/api/decisions", "/api/costs")
+    for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"}):
+        assert {(await workers.http.get(page, headers=headers)).status_code for page in pages} == {403}
+    assert (await workers.http.get("/api/decisions?limit=no")).status_code == 400
+    assert {(await workers.http.get(path)).status_code for path in ("/health", "/ready", *pages)} == {200}
 
 
 def keyed() -> tuple[Json, dict[str, str]]:
@@ -102,7 +119,7 @@ def keyed() -> tuple[Json, dict[str, str]]:
 
 
 async def test_a_parked_call_goes_on_wherever_its_retries_arrive(tmp_path: Path) -> None:
-    stage = Stage(ask=ask)
+    stage = Stage(ask=ask, hang=ask_and_hang)
     async with workers_of(tmp_path, stage) as workers, modern_client(workers.base, fresh=True) as client:
         for _ in range(3):
             asking = client.tool("ask", text='"requestState": "mine"')
@@ -115,25 +132,14 @@ async def test_a_parked_call_goes_on_wherever_its_retries_arrive(tmp_path: Path)
             for _ in range(2):
                 assert (await asking.answer(second, blue())).result == last.result
         assert await workers.forwarded() >= 3
-
-
-async def test_a_client_that_leaves_is_seen_to_leave_by_the_worker_that_owns_its_call(tmp_path: Path) -> None:
-    async def ask_and_hang(show: Show) -> Json:
-        await show.ask(ELICITATION["method"], ELICITATION["params"])
-        await asyncio.Event().wait()
-        raise AssertionError
-
-    stage = Stage(ask=ask_and_hang)
-    async with workers_of(tmp_path, stage) as workers, modern_client(workers.base, fresh=True) as client:
+        # A client that leaves is seen to leave by the worker that owns its call.
         for turn in (1, 2):
-            asking = client.tool("ask")
+            asking = client.tool("hang")
             first = await asking.send()
             retry = asking.begin(first, {first.key: blue()})
-            await stage.until(lambda s, turn=turn: len(s.answers) == turn)
+            await stage.until(lambda s, turn=turn: len(s.answers) == 6 + turn)
             retry.cancel()
             await stage.until(lambda s, turn=turn: s.cancelled == turn)
-            # The page shifts the turn, so that each worker gets a first request.
-            await workers.http.get("/health")
         await until(lambda: _idle(workers))
 
 
@@ -184,13 +190,13 @@ async def _session_of_ann(workers: Workers) -> dict[str, str]:
 
 async def test_when_a_worker_is_killed_the_others_go_on_and_it_is_started_again(tmp_path: Path) -> None:
     stage = Stage(ask=ask)
-    async with workers_of(tmp_path, stage, count=3) as workers:
-        sessions = await workers.sessions(3)
+    async with workers_of(tmp_path, stage) as workers:
+        sessions = await workers.sessions(2)
         async with modern_client(workers.base, fresh=True) as client:
-            askings = [client.tool("ask", number=number) for number in range(3)]
+            askings = [client.tool("ask", number=number) for number in range(2)]
             parked = [await asking.send() for asking in askings]
             before = workers.processes()
-            assert len(before) == 3
+            assert len(before) == 2
             before[1].kill()
             # Reaped: until then it may still hold what it was given.
             await until(lambda: not psutil.pid_exists(before[1].pid))
@@ -199,32 +205,27 @@ async def test_when_a_worker_is_killed_the_others_go_on_and_it_is_started_again(
             assert len(lost) == 1
             assert statuses == [404 if index in lost else 200 for index in sorted(sessions) for _ in range(3)]
             await until(lambda: _all_there(workers))
-            assert len(workers.processes()) == 3
+            assert len(workers.processes()) == 2
             lasts = [
                 await asking.answer(first, blue()) for asking, first in zip(askings, parked, strict=True)
             ]
             refused = [last.error for last in lasts if "error" in last.response]
             assert [error["code"] for error in refused] == [-32602]
             assert "start it again" in refused[0]["message"]
-        reopened = await workers.sessions(3)
+        reopened = await workers.sessions(2)
         assert {await workers.ping(sent) for sent in reopened.values() for _ in range(3)} == {200}
+        # The workers of a parent that was killed end, and clear its directory away.
+        orphans = workers.processes()
+        workers.served.process.kill()
+        await none_left(orphans, 20)
+        await until(lambda: not list(workers.folder.iterdir()))
+        workers.ends = -9
 
 
 async def _all_there(workers: Workers) -> bool:
     shown = await workers.api("/api/servers")
     up = {server["worker"] for server in shown["servers"] if server["state"] == "up"}
-    return up == {0, 1, 2} and "missing" not in shown
-
-
-async def test_a_page_of_one_worker_refuses_whom_each_refuses(tmp_path: Path) -> None:
-    async with workers_of(tmp_path) as workers:
-        for headers in ({"host": "evil.example"}, {"origin": "https://evil.example"}):
-            for path in ("/api/calls", "/api/servers", "/api/llm", "/api/decisions", "/api/costs"):
-                assert (await workers.http.get(path, headers=headers)).status_code == 403
-        assert (await workers.http.get("/api/decisions?limit=no")).status_code == 400
-        assert {(await workers.http.get(path)).status_code for path in ("/health", "/ready")} == {200}
-        told = {"x-backchannel-peer": "10.0.0.1 5"}
-        assert (await workers.http.get("/api/calls", headers=told)).status_code == 200
+    return up == {0, 1} and "missing" not in shown
 
 
 async def test_workers_are_refused_where_there_is_one_client(tmp_path: Path) -> None:
@@ -234,3 +235,53 @@ async def test_workers_are_refused_where_there_is_one_client(tmp_path: Path) -> 
     assert "--stdio serves one client" in ended.err
     checked = await run("check", "-c", "gateway.yaml", cwd=tmp_path)
     assert "each of the 2 workers" in checked.err
+
+
+async def test_a_worker_that_cannot_start_says_why_once(tmp_path: Path) -> None:
+    llm = {"llm_config": {"provider": "openai", "model": "m"}}
+    write(tmp_path, {"http": {"workers": 3, "port": 0}, "sampling": llm})
+    ended = await run("serve", "-c", "gateway.yaml", cwd=tmp_path)
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err.count("OPENAI_API_KEY") == 2, "in the problem, and in its fix"
+    assert ended.err.endswith("1 problem in the configuration\n")
+
+
+async def test_a_hard_budget_is_one_budget_whichever_worker_spends_it(tmp_path: Path) -> None:
+    async def sample(show: Show) -> Json:
+        return answered(await show.ask(SAMPLING["method"], SAMPLING["params"]))
+
+    async with speaking_llm() as llm:
+        config = {
+            "sampling": {
+                "llm_config": llm_config(llm),
+                "default_sampling_strategy": "magictunnel_handled",
+                "budget": {"tokens_per_day": 6},
+            }
+        }
+        stage = Stage(sample=sample)
+        async with workers_of(tmp_path, stage, config=config, **ENVIRON) as workers:
+            sessions = await workers.sessions(2)
+            outcomes = []
+            for turn in range(4):
+                message = call("sample", turn)
+                response = await workers.http.post("/mcp", json=message, headers=sessions[turn % 2])
+                outcomes.append(_outcome(response.json()))
+            # Three tokens an answer: two answers, then none, and the other worker's count as well.
+            assert outcomes == ["llm", "llm", "spent", "spent"]
+            for _ in range(2):
+                (row,) = (await workers.api("/api/costs"))["rows"]
+                assert (row["requests"], row["input_tokens"] + row["output_tokens"]) == (2, 6)
+            by_call = (await workers.api("/api/costs?by=call"))["rows"]
+            assert {(one["worker"], one["requests"]) for one in by_call} == {(0, 1), (1, 1)}
+    assert len(llm.requests) == 2
+
+
+def _outcome(response: Json) -> str:
+    answer = response["result"]["structuredContent"]["answer"]
+    return (
+        "spent"
+        if answer.get("data", {}).get("code") == "E012"
+        else "llm"
+        if "content" in answer
+        else str(answer)
+    )

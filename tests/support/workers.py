@@ -27,6 +27,8 @@ class Workers:
     served: Served
     folder: Path
     http: httpx2.AsyncClient
+    ends: int = 0
+    """The status with which the gateway is to end."""
 
     @property
     def base(self) -> str:
@@ -80,8 +82,9 @@ async def workers_of(
             async with httpx2.AsyncClient(
                 base_url=served.base, headers=BOTH, timeout=30, limits=limits
             ) as http:
-                yield Workers(served, own, http)
+                workers = Workers(served, own, http)
+                yield workers
             left = descendants(served.process.pid)
-            assert await stop(served.process) == 0
+            assert await stop(served.process) == workers.ends
             await none_left(left)
     assert list(own.iterdir()) == []
