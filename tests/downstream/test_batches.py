@@ -9,9 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from gateway.calls.model import Call, CallOutcome
 from gateway.config.resolved import Limits
-from tests.support.front import ask, echo, progress
+from tests.support.front import Slow, ask, echo, progress
 from tests.support.raw_http import EventStream, call, http
 
 Json = dict[str, Any]
@@ -88,18 +87,12 @@ async def test_questions_and_progress_of_a_batch_share_its_stream_with_the_answe
 
 async def test_one_request_of_a_batch_can_be_cancelled_and_the_others_are_answered(start_front) -> None:
     front = await start_front()
-    started = asyncio.Event()
-
-    async def slow(_: Call, __: Any) -> CallOutcome:
-        started.set()
-        await asyncio.Event().wait()
-        return {}
-
+    slow = Slow()
     front.servers.behaviours = {"slow": slow}
     async with http(front) as client:
         session = await opened(client)
         posting = asyncio.create_task(client.post("/mcp", json=[call("slow", 7), PING], headers=session))
-        await started.wait()
+        await slow.started.wait()
         cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 7}}
         await client.post("/mcp", json=[cancelled], headers=session)
         assert list(by_id((await posting).json())) == ["p"]

@@ -12,7 +12,7 @@ from mcp.client.sse import sse_client
 from mcp.shared.exceptions import MCPError
 
 from gateway.calls.model import Call, CallOutcome
-from tests.support.front import ask, echo, progress
+from tests.support.front import Slow, ask, echo, progress
 
 ERAS = ["legacy", "2026-07-28", "sse"]
 
@@ -110,22 +110,12 @@ async def test_an_unknown_tool_is_an_error_that_names_it(start_front, era) -> No
 @pytest.mark.parametrize("era", ERAS)
 async def test_a_call_the_client_gives_up_is_cancelled_behind_the_gateway(start_front, era) -> None:
     front = await start_front()
-    started, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def slow(call: Call, scope: Any) -> CallOutcome:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-        return {}
-
-    front.servers.behaviours["slow"] = slow
+    slow = front.servers.behaviours["slow"] = Slow()
     async with client(front, era) as session:
         calling = asyncio.create_task(session.call_tool("slow", {}))
-        await started.wait()
+        await slow.started.wait()
         calling.cancel()
-        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.wait_for(slow.ended.wait(), 5)
         await asyncio.wait((calling,))
 
 

@@ -13,7 +13,7 @@ import pytest
 from gateway.calls.model import Call, CallOutcome
 from gateway.config.resolved import ApiKey, Http, Limits
 from gateway.wire import sse
-from tests.support.front import ask, echo
+from tests.support.front import Slow, ask, echo
 from tests.support.raw_http import ENVELOPE, META, EventStream, call, http, initialize, modern
 
 
@@ -121,23 +121,13 @@ async def test_sessions_are_bounded_and_idle_ones_end(start_front) -> None:
 
 async def test_a_session_that_was_ended_is_gone_and_its_calls_are_cancelled(start_front) -> None:
     front = await start_front()
-    started, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def slow(_: Call, scope: Any) -> CallOutcome:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-        return {}
-
-    front.servers.behaviours["slow"] = slow
+    slow = front.servers.behaviours["slow"] = Slow()
     async with http(front) as client:
         session = await initialize(client)
         calling = asyncio.create_task(client.post("/mcp", json=call("slow"), headers=session))
-        await started.wait()
+        await slow.started.wait()
         assert (await client.delete("/mcp", headers=session)).status_code == 200
-        await asyncio.wait_for(cancelled.wait(), 5)
+        await asyncio.wait_for(slow.ended.wait(), 5)
         await calling
         assert (await client.post("/mcp", json=call("slow"), headers=session)).status_code == 404
 

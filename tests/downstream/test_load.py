@@ -15,7 +15,7 @@ from gateway.calls.model import Call, CallOutcome
 from gateway.config.resolved import Limits
 from gateway.downstream.load import Load
 from gateway.errors import Overloaded, ServerBusy
-from tests.support.front import Front, ask, echo
+from tests.support.front import Front, Slow, ask, echo
 from tests.support.raw_http import ENVELOPE, META, EventStream, call, exchange, http, initialize, modern
 
 Json = dict[str, Any]
@@ -250,25 +250,15 @@ async def test_the_answer_to_a_question_and_a_cancellation_pass_whatever_the_loa
 
 async def test_a_cancellation_passes_whatever_the_load(start_front) -> None:
     front = await start_front()
-    ended, started = asyncio.Event(), asyncio.Event()
-
-    async def slow(_: Call, scope: Any) -> CallOutcome:
-        started.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            ended.set()
-        return {}
-
-    front.servers.behaviours["slow"] = slow
+    slow = front.servers.behaviours["slow"] = Slow()
     async with http(front) as client:
         session = await initialize(client)
         calling = asyncio.create_task(client.post("/mcp", json=call("slow", 5), headers=session))
-        await started.wait()
+        await slow.started.wait()
         weigh_down(front)
         cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}}
         assert (await client.post("/mcp", json=cancelled, headers=session)).status_code == 202
-        await asyncio.wait_for(ended.wait(), 20)
+        await asyncio.wait_for(slow.ended.wait(), 20)
         await calling
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -175,6 +176,21 @@ def build_front(limits: Limits, http: Http, keys: tuple[ApiKey, ...]) -> tuple[F
         await routes[scope["path"]](scope, receive, send)
 
     return Front(servers, sessions, subscriptions, in_flight, listeners, handshake), app
+
+
+class Slow:
+    """A tool that never ends: `started` is set once it is called, `ended` once its call was cancelled."""
+
+    def __init__(self) -> None:
+        self.started, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, _: Call, scope: Any) -> CallOutcome:
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.set()
+        return {}
 
 
 async def echo(call: Call, scope: Any) -> CallOutcome:
