@@ -33,7 +33,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "answers": ANSWERS | {"llm.port"},
     "calls": ANSWERS,
     "security": CONFIG,
-    "observability": CONFIG | {"answers.model"},
+    "observability": CONFIG | {"answers.model", "codes"},
     "llm": CONFIG,
     "store": ANSWERS,
     "upstream": CONFIG | {"calls", "wire"},

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import structlog
 
+from gateway import codes
 from gateway.answers.model import Decision
 from gateway.observability.redaction import scrub, scrub_text
 from gateway.observability.summary import line
@@ -41,10 +42,14 @@ class DecisionLog:
     def record(self, decision: Decision) -> None:
         """Keep a finished decision and log it as one structured event.
 
+        A leg that failed says what to do about it, as the error on the wire does.
         What a provider or an attempt said in its own words is kept, but logged at debug
         level only: it may quote the prompt.
         """
         entry: Json = scrub(asdict(decision))
+        for leg in entry["legs"]:
+            if leg["code"] is not None:
+                leg["suggestedAction"] = codes.describe(leg["code"]).action
         entry["summary"] = scrub_text(line(decision))
         self._kept.append(entry)
         log = _log.warning if decision.outcome in _TROUBLE else _log.info

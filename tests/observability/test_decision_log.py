@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import structlog
 
+from gateway import codes
 from gateway.answers.model import Decision, DecisionOutcome, Leg
 from gateway.observability.decisions import DecisionLog
 from gateway.observability.summary import line
@@ -115,6 +116,8 @@ def test_each_decision_is_one_event_without_a_providers_words() -> None:
     assert event["decision"]["legs"][0]["attempts"] == [
         {"provider": "openai", "model": "m", "seconds": 0.1, "code": "E008"}
     ]
+    action = codes.describe("E008").action
+    assert (event["decision"]["legs"][0]["suggestedAction"], bool(action)) == (action, True)
     assert "quoted prompt" not in str(event)
     assert log.recent(1)[0]["legs"][0]["detail"] == "quoted prompt"
 
