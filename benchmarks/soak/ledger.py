@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -51,19 +53,21 @@ class Slope:
 
 
 def slope(samples: Sequence[tuple[float, float]]) -> Slope:
-    """Lay a straight line through samples of (seconds, bytes): least squares.
+    """Lay a straight line through samples of (seconds, bytes) that single strange ones do not turn.
+
+    It is Theil's and Sen's: as steep as the median pair of samples, through the median of them all.
 
     Raises:
-        ValueError: fewer than two samples.
+        ValueError: fewer than two moments.
     """
-    if len(samples) < 2:
-        raise ValueError("a line needs two samples")
-    mean_time = sum(time for time, _ in samples) / len(samples)
-    mean = sum(size for _, size in samples) / len(samples)
-    spread = sum((time - mean_time) ** 2 for time, _ in samples)
-    steep = sum((time - mean_time) * (size - mean) for time, size in samples) / spread if spread else 0.0
+    pairs = itertools.combinations(samples, 2)
+    rises = [(there - here) / (after - before) for (before, here), (after, there) in pairs if after != before]
+    if not rises:
+        raise ValueError("a line needs samples of two moments")
+    steep = statistics.median(rises)
+    level = statistics.median(size - steep * time for time, size in samples)
     first, last = samples[0][0], samples[-1][0]
-    return Slope(mean + steep * (first - mean_time), mean + steep * (last - mean_time), steep * 60)
+    return Slope(level + steep * first, level + steep * last, steep * 60)
 
 
 @dataclass

@@ -92,10 +92,10 @@ async def _faults(world: World, plan_of: Plan) -> None:
 
 
 async def _sample(world: World) -> None:
-    """Measure the gateway's own memory, without its servers', every half second."""
+    """Measure the gateway's own resident memory, without its servers', every half second."""
     process = psutil.Process(world.gateway.popen.pid)
     while True:
-        world.ledger.samples.append((world.now, float(process.memory_full_info().uss)))
+        world.ledger.samples.append((world.now, float(process.memory_info().rss)))
         await asyncio.sleep(0.5)
 
 

@@ -50,11 +50,12 @@ def test_what_the_gateway_still_holds_is_a_breach() -> None:
     assert breaches(Ledger(left=["3 parked"]), 0, Bounds()) == ["left behind: 3 parked"]
 
 
-def test_a_line_through_samples_is_that_of_least_squares() -> None:
-    line = slope([(0, 10.0), (30, 25.0), (60, 10.0), (90, 25.0)])
-    assert (line.first, line.last) == pytest.approx((13.0, 22.0))
-    assert line.per_minute == pytest.approx(6.0)
-    with pytest.raises(ValueError, match="two samples"):
+def test_a_line_through_samples_is_not_turned_by_a_strange_one() -> None:
+    straight = [(float(second), 100.0 + second) for second in range(11)]
+    for samples in (straight, [(0.0, 5.0), *straight[1:]], [*straight[:10], (10.0, 900.0)]):
+        line = slope(samples)
+        assert (line.first, line.last, line.per_minute) == pytest.approx((100.0, 110.0, 60.0))
+    with pytest.raises(ValueError, match="two moments"):
         slope([(0, 1.0)])
 
 
