@@ -60,12 +60,20 @@ class Locator(Protocol):
         """Return the target; raises UnknownTarget or ServerUnavailable."""
         ...
 
+    def server_of(self, method: str, params: Json, caller: Caller) -> str | None:
+        """Return the owner's name as far as it is known without asking any server."""
+        ...
+
 
 class Carrier(Protocol):
     """Carries calls to servers."""
 
     async def call(self, call: Call, scope: Scope) -> CallOutcome:
         """Send the call on a lane that may carry it, and return its outcome."""
+        ...
+
+    def may_park(self, server: str, caller: Caller, tool: str | None) -> bool:
+        """Whether the server may have to wait, its call open, until the client retries."""
         ...
 
 
@@ -159,6 +167,12 @@ class Relay:
         finally:
             self.elicitations.over(call)
         return self._for_client(outcome, call) if isinstance(outcome, Suspended) else outcome
+
+    def may_park(self, method: str, params: Json, caller: Caller) -> bool:
+        """Whether a question of this call may have to wait for a retry while its server waits."""
+        server = self.locator.server_of(method, params, caller)
+        tool: Any = params.get("name") if method == "tools/call" else None
+        return server is None or self.carrier.may_park(server, caller, tool)
 
     async def _carried(self, call: Call, scope: CallScope, resume: Resume | None) -> CallOutcome:
         """Send the call; a client that is asked in its result is put the URLs that must be visited first."""

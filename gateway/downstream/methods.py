@@ -128,6 +128,10 @@ class Methods:
             return self._list(method, params, caller)
         raise unknown_method(method)
 
+    def may_park(self, method: str, params: Json, caller: Caller) -> bool:
+        """Whether the server of a relayed request may have to be kept waiting for its client's answer."""
+        return self._relay.may_park(method, params, caller)
+
     async def greeting(self) -> Greeting:
         """Return what a client is told when it connects."""
         return await self._views.greeting()

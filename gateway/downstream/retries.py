@@ -87,8 +87,8 @@ class Retries:
     async def _run(
         self, method: str, params: Json, caller: RetryingCaller, resume: Resume | None
     ) -> CallOutcome:
-        if method not in RELAYED or not caller.profile:
-            # A client that cannot be asked anything has nothing to be parked for.
+        if method not in RELAYED or not caller.profile or not self._methods.may_park(method, params, caller):
+            # What cannot be asked, or not while the server waits, has nothing to be parked for.
             return await self._methods.handle(method, bare(params), caller, resume)
 
         async def work(parkable: Caller) -> CallOutcome:

@@ -189,6 +189,16 @@ class Catalog:
         own = params if owned.name == name else {**params, "name": owned.name}
         return Target(owned.server, own, name, _annotations(owned.entry))
 
+    def server_of(self, method: str, params: Json, caller: Caller) -> str | None:
+        """Return the owner of what a call names, if it is listed already."""
+        if method in ("tools/call", "prompts/get"):
+            owned = self._find(
+                "tool" if method == "tools/call" else "prompt", str(params.get("name")), caller
+            )
+            return None if owned is None else owned.server
+        uri = params.get("uri")
+        return self._index(caller).owner_of_uri(uri) if isinstance(uri, str) else None
+
     def _index(self, caller: Caller) -> Index:
         key = self._key(caller)
         index = self._indexes.get(key)

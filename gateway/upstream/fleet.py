@@ -122,6 +122,11 @@ class Fleet:
         """
         return await self._unit(call.server).call(call, scope)
 
+    def may_park(self, server: str, caller: Caller, tool: str | None) -> bool:
+        """Whether a server may have to wait with its call open until the client retries."""
+        unit = self._unit(server)
+        return unit.profiles.parks(server, unit.era, caller, tool)
+
     def roots_changed(self, identity: Identity, params: Json) -> None:
         """Tell the servers that may ask this client for its roots that they changed, in the background."""
         for unit in self._units.values():

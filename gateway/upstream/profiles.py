@@ -172,6 +172,10 @@ class Profiles:
                 principal = f"principal:{caller.identity.principal or ''}"
         return principal
 
+    def parks(self, server: str, era: Era, caller: Caller, tool: str | None) -> bool:
+        """Whether a question of a call may have to wait for a retry while the server waits."""
+        return self._parks(self.declared(server, era, caller), server, era, caller, tool)
+
     def _parks(self, profile: Profile, server: str, era: Era, caller: Caller, tool: str | None) -> bool:
         """Whether a question of this call may have to wait for a retry while the server waits."""
         if era == "modern" or not caller.defers:

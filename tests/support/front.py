@@ -81,6 +81,9 @@ class FakeServers:
     async def tool(self, name: str, caller: Any) -> dict[str, Any] | None:
         return next((tool for tool in (await self.view(caller)).tools if tool["name"] == name), None)
 
+    def server_of(self, method: str, params: dict[str, Any], caller: Any) -> None:
+        """Nothing is known of who owns what before it is asked."""
+
     def known_tool(self, name: str, caller: Any) -> None:
         """Nothing is listed before it is asked for."""
 

@@ -13,6 +13,7 @@ import statistics
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.speed.driver import Connection, Handshake, Modern, Pool
 from benchmarks.speed.figures import Row, Samples
@@ -84,7 +85,7 @@ async def tools(stand: Stand) -> list[Row]:
     rows: list[Row] = []
     for era in ("handshake", "modern"):
         few, many = Behind(era, tools=1), Behind(era, tools=TOOLS)
-        rows += await _compare(stand, f"a call, 1 tool against {TOOLS:,}, {era}", few, many)
+        rows += await compare(stand, f"a call, 1 tool against {TOOLS:,}, {era}", few, many)
     return rows
 
 
@@ -93,7 +94,7 @@ async def servers(stand: Stand) -> list[Row]:
     rows: list[Row] = []
     for era in ("handshake", "modern"):
         few, many = Behind(era), Behind(era, servers=SERVERS)
-        rows += await _compare(stand, f"a call, 1 server against {SERVERS}, {era}", few, many)
+        rows += await compare(stand, f"a call, 1 server against {SERVERS}, {era}", few, many)
     return rows
 
 
@@ -112,20 +113,26 @@ async def sessions(stand: Stand) -> list[Row]:
         ) -> contextlib.AbstractAsyncContextManager[None]:
             return _idle(running, SESSIONS, listening)
 
-        rows += await _compare(stand, measurement, behind, behind, load)
+        rows += await compare(stand, measurement, behind, behind, load=load)
     return rows
 
 
 Load = Callable[[Running], contextlib.AbstractAsyncContextManager[None]]
 
 
-async def _compare(
-    stand: Stand, measurement: str, few: Behind, many: Behind, load: Load | None = None
+async def compare(
+    stand: Stand,
+    measurement: str,
+    few: Behind,
+    many: Behind,
+    capabilities: dict[str, Any] | None = None,
+    load: Load | None = None,
 ) -> list[Row]:
+    """Compare what a call costs before two backends; `load` is what the second has to bear beside it."""
     samples = Samples(measurement, UNITS)
     calls = QUICK_CALLS if stand.options.quick else CALLS
     async with AsyncExitStack() as stack:
-        sides = [await _side(stand, stack, behind) for behind in (few, many)]
+        sides = [await _side(stand, stack, behind, capabilities) for behind in (few, many)]
         if load is not None:
             await stack.enter_async_context(load(sides[1].running))
         for side in sides:
@@ -160,11 +167,13 @@ async def _run(stand: Stand, sides: list[_Side], calls: int) -> None:
                 await side.block(calls)
 
 
-async def _side(stand: Stand, stack: AsyncExitStack, behind: Behind) -> _Side:
+async def _side(
+    stand: Stand, stack: AsyncExitStack, behind: Behind, capabilities: dict[str, Any] | None
+) -> _Side:
     running = await stack.enter_async_context(stand.running(BACKCHANNEL, behind))
     pool = running.pool()
     stack.callback(pool.close)
-    return _Side(running, await running.client(pool))
+    return _Side(running, await running.client(pool, capabilities))
 
 
 @contextlib.asynccontextmanager

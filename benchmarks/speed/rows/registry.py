@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from benchmarks.speed.figures import Row
-from benchmarks.speed.rows import flatness, loads, memory, overload, questions, start
+from benchmarks.speed.rows import flatness, loads, memory, overload, policy, questions, start
 from benchmarks.speed.stand import Stand
 
 Measure = Callable[[Stand], Awaitable[list[Row]]]
@@ -18,6 +18,7 @@ ROWS: Mapping[str, Measure] = {
     "start": start.start,
     "questions": questions.measure,
     "flatness": flatness.measure,
+    "policy": policy.measure,
     "memory": memory.measure,
     "overload": overload.measure,
 }
