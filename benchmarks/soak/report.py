@@ -41,7 +41,7 @@ def _memory(ledger: Ledger, warm: float, bounds: Bounds) -> str:
     if line is None:
         return "memory: too few samples after the warm-up to tell"
     return (
-        f"resident memory after {warm:.0f} s of warm-up: {line.first / 1e6:.1f} MB -> {line.last / 1e6:.1f} MB, "
+        f"resident memory after {warm:.0f} s of warm-up: {line.first / 1e6:.1f} -> {line.last / 1e6:.1f} MB, "
         f"{line.growth:+.1%} ({line.per_minute / 1e6:+.2f} MB a minute; a line through "
         f"{len([each for each in ledger.samples if each[0] >= warm])} samples; "
         f"bound {bounds.growth:.0%} or {bounds.slack / 1e6:g} MB)"
