@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 from benchmarks.speed.driver import Handshake, Modern, Pool, call_bytes
 from benchmarks.speed.figures import Row, Samples
 from benchmarks.speed.gateways.port import Behind
 from benchmarks.speed.gateways.registry import BACKCHANNEL
 from benchmarks.speed.open_loop import ClosedLoop, OpenLoop, Tally
+from benchmarks.speed.rows.clock import cpu_seconds
 from benchmarks.speed.rows.questions import ERAS
 from benchmarks.speed.stand import Stand
 
@@ -26,7 +29,9 @@ UNITS = {
     "refused": "/s",
     "timed out": "/s",
     "no connection": "/s",
+    "gateway busy": "%",
 }
+"""Where the gateway is not busy all the time, it was the load or the server that could not do more."""
 
 
 async def measure(stand: Stand) -> list[Row]:
@@ -42,9 +47,12 @@ async def measure(stand: Stand) -> list[Row]:
                 data = request(client, running.tools["echo"])
                 peak = await _peak(pool, data, stand.options.seconds)
                 load = OpenLoop(pool, data, TIMES * peak, MOST, LIMIT)
+                assert running.process is not None
+                before, began = cpu_seconds(running.process), time.perf_counter()
                 tally = await load.run(2.0 if stand.options.quick else SECONDS)
+                busy = (cpu_seconds(running.process) - before) / (time.perf_counter() - began) * 100
                 pool.close()
-            samples.add(BACKCHANNEL.name, **_columns(peak, tally))
+            samples.add(BACKCHANNEL.name, **_columns(peak, tally), **{"gateway busy": busy})
             notes.append(_told(tally))
         for row in samples.rows([BACKCHANNEL.name]):
             rows.append(Row(row.measurement, row.gateway, row.figures, row.no, notes[-1:]))
