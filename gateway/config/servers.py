@@ -27,6 +27,7 @@ DEFAULT_FILES = ("external_mcp_servers.yaml", "external_mcp_servers.yml", "exter
 _SUPPORTED = "use a `command` (stdio), or an http:// or https:// `url` with type http or sse"
 _WEBSOCKET = frozenset({"ws", "wss", "websocket"})
 _PREFIX = re.compile(r"[A-Za-z0-9_.-]*\Z")
+_FRAMING = frozenset({"connection", "content-length", "expect", "te", "transfer-encoding", "upgrade"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _ISOLATION: dict[TransportWord, Isolation] = {"stdio": "session", "sse": "session", "http": "shared"}
 
@@ -233,6 +234,9 @@ def _check_headers(entry: Entry, report: Report) -> None:
         if not _HEADER_NAME.match(name) or any(sign in value for sign in "\r\n\0"):
             fix = "a header is one line: `Name: value`"
             report.problem(entry.document, (*entry.key, "headers", name), "is not a usable header", fix)
+        elif name.lower() in _FRAMING:
+            key = (*entry.key, "headers", name)
+            report.problem(entry.document, key, "is a header of the gateway's own", "remove it")
 
 
 def _check_patterns(entry: Entry, report: Report) -> None:

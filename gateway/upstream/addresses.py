@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx2
 
-from gateway.upstream.http_pool import Origin
+from gateway.upstream.http_pool import NotConnected, Origin
 from gateway.upstream.response import Response
 
 _KEEPS_METHOD: Final = frozenset({307, 308})
@@ -72,7 +72,10 @@ def following(place: Place, response: Response) -> Place | None:
     )
     if location is None or not keeps:
         return None
-    there = Place.of(place.url.join(location))
+    try:
+        there = Place.of(place.url.join(location))
+    except (httpx2.InvalidURL, NotConnected):
+        return None  # it leads nowhere that HTTP could
     if there.url.userinfo and there.url.userinfo != place.url.userinfo:
         return None
     here = place.origin

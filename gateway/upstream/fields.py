@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from gateway.errors import CallError
 from gateway.upstream.response import Broken, Response
@@ -20,25 +19,21 @@ def lines(headers: Mapping[str, str], content: bytes | None) -> bytes:
     """Return header fields as they go over the wire, and with `content` the end of the head, and that.
 
     Raises:
-        Broken: one holds more than its own line.
+        Broken: one holds more than its own line, or what has no bytes.
     """
     text = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
     if text.count("\n") != len(headers) or text.count("\r") != len(headers) or "\0" in text:
         raise Broken("a header holds a line break, which no header can carry")
-    if content is None:
-        return text.encode()
-    return b"%bcontent-length: %d\r\n\r\n%b" % (text.encode(), len(content), content)
+    try:
+        head = text.encode()
+    except UnicodeEncodeError as error:
+        raise Broken("a header holds half a character, which no header can carry") from error
+    return head if content is None else b"%bcontent-length: %d\r\n\r\n%b" % (head, len(content), content)
 
 
 def encoding_of(response: Response) -> str:
     """Return the content encoding of a response, in lower case; empty where it has none."""
     return response.headers.get("content-encoding", "").strip().lower()
-
-
-def unpacker(begin: bytes) -> Any:
-    """Return what unpacks gzip or deflate, in either form that servers mean by the latter."""
-    raw = begin[:1] != b"\x1f" and begin[0] & 0x0F != zlib.DEFLATED
-    return zlib.decompressobj(-zlib.MAX_WBITS if raw else zlib.MAX_WBITS | 32)
 
 
 def is_plain(response: Response) -> bool:

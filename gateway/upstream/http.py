@@ -17,11 +17,12 @@ from gateway import __version__
 from gateway.config.resolved import ServerConfig
 from gateway.errors import CallError, ServerUnavailable
 from gateway.upstream.addresses import Cookies, Place, following, without_secrets
-from gateway.upstream.fields import EVENT_STREAM, JSON, encoding_of, lines, unpacker
+from gateway.upstream.fields import EVENT_STREAM, JSON, encoding_of, lines
 from gateway.upstream.handshake import as_object
 from gateway.upstream.http_pool import HttpPool, NotConnected, Origin, basic
 from gateway.upstream.port import Json
 from gateway.upstream.response import Broken, Response
+from gateway.upstream.unpacking import Unpacker
 from gateway.wire import jsonrpc, sse
 
 ACCEPT: Final = {"accept": f"{JSON}, {EVENT_STREAM}", "content-type": JSON}
@@ -35,8 +36,6 @@ _ENCODINGS = frozenset({"identity", "gzip", "deflate", ""})
 _SHOWN = 200
 """Characters of what a server gave that are shown in an error."""
 _ERROR_BODY = 64 * 1024
-_UNPACKED = 64 * 1024
-"""Bytes that are unpacked at a time: a small body may hold any number."""
 _DRAIN = 1.0
 _OWN_HEADERS: Final = {
     "accept": "*/*",
@@ -198,11 +197,12 @@ class Endpoint:
         limit = limit or self.max_message_bytes
         chunks: list[bytes] = []
         size = 0
-        async for chunk in self._chunks(response):
-            size += len(chunk)
-            if size > limit:
-                raise self.too_large(f"a body of more than {limit} bytes")
-            chunks.append(chunk)
+        async with aclosing(self._chunks(response)) as parts:
+            async for chunk in parts:
+                size += len(chunk)
+                if size > limit:
+                    raise self.too_large(f"a body of more than {limit} bytes")
+                chunks.append(chunk)
         return b"".join(chunks)
 
     async def follow(self, response: Response, take: Callable[[sse.Event], bool]) -> bool:
@@ -258,7 +258,7 @@ class Endpoint:
         words = f"{asked} was answered with HTTP {status} {_phrase(status)}".strip()
         where = f"server '{self.config.name}' in {self.config.source}"
         if 300 <= status < 400 and (location := response.headers.get("location")):
-            target = without_secrets(urljoin(self.config.url, location))[:_SHOWN]
+            target = without_secrets(_joined(self.config.url, location))[:_SHOWN]
             return (
                 f"{words} to {target}, which is not followed; set it as the `url` of {where} if it is meant"
             )
@@ -285,7 +285,10 @@ class Endpoint:
             there = following(place, response)
             if there is None:
                 return response
-            response.cancel()
+            try:
+                await self.discard(response)
+            finally:
+                response.cancel()
             place = there
         return await self._once(method, place, headers, content, cookies)
 
@@ -295,6 +298,7 @@ class Endpoint:
         pool = self._pools.get(place.origin)
         if pool is None:
             pool = self._pools[place.origin] = HttpPool(place.origin)
+        request = self._request(pool, method, place, headers, content, cookies)
         connection = pool.idle() or await pool.connect()
         head: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -302,7 +306,6 @@ class Endpoint:
             if not head.done():
                 head.set_result(None)
 
-        request = self._request(pool, method, place, headers, content, cookies)
         response = connection.begin(method, request, begun)
         try:
             await head
@@ -345,15 +348,16 @@ class Endpoint:
                 while chunk := await response.next():
                     yield chunk
                 return
-            unpack = None
+            unpacker = Unpacker()
             while chunk := await response.next():
-                unpack = unpack or unpacker(chunk)
                 try:
-                    while chunk and not unpack.eof:
-                        yield unpack.decompress(chunk, _UNPACKED)
-                        chunk = unpack.unconsumed_tail
+                    for piece in unpacker.feed(chunk):
+                        yield piece
+                        await asyncio.sleep(0)  # there may be a thousand pieces in a chunk
                 except zlib.error as error:
                     raise Broken(f"its body is not {encoding}: {error}") from error
+            if not unpacker.complete:
+                raise Broken(f"its body ends in the middle of its {encoding}")
 
     @contextmanager
     def _in_words(self) -> Generator[None]:
@@ -368,6 +372,13 @@ class Endpoint:
     def too_large(self, what: str) -> CallError:
         """Return the error for more bytes than a message may have."""
         return CallError(f"server '{self.config.name}' sent {what}; the limit is `limits.max_message_bytes`")
+
+
+def _joined(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        return location  # none that could be joined
 
 
 def _phrase(status: int) -> str:

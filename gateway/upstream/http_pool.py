@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import bisect
 import functools
 import os
 import socket
 import ssl
 import urllib.request
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import unquote_to_bytes
 
 import aiohappyeyeballs
@@ -27,9 +28,12 @@ _CONNECT_TIMEOUT: Final = 10.0
 _MOST_IDLE: Final = 256
 _KEEPALIVE: Final = 4.0
 """Seconds an idle connection is kept: less than the 5 after which common servers close theirs."""
+_NEARLY: Final = 0.05
 _STAGGER: Final = 0.25
 """Seconds before the next address of a name is tried beside the first (RFC 8305)."""
 _MAX_PROXY_HEAD: Final = 16 * 1024
+_SHOWN: Final = 200
+"""Characters of a proxy's answer that are shown in an error."""
 
 
 class NotConnected(Exception):
@@ -56,9 +60,10 @@ class HttpPool:
     """Connections to one origin."""
 
     def __init__(self, origin: Origin) -> None:
+        """Raises NotConnected if the environment names a proxy that can be none."""
         self.origin = origin
-        proxy = proxy_for(origin)
-        self._proxy = None if proxy is None else httpx2.URL(proxy)
+        self._proxy = proxy_for(origin)
+        self._at = origin if self._proxy is None else Origin.of(self._proxy)
         self._idle: list[HttpConnection] = []
         self._open: set[HttpConnection] = set()
         self._sweep: asyncio.TimerHandle | None = None
@@ -75,7 +80,11 @@ class HttpPool:
 
     def idle(self) -> HttpConnection | None:
         """Return a connection that can carry an exchange now, if there is one."""
-        return self._idle.pop() if self._idle else None
+        while self._idle:
+            # One that its server has just closed is lost only once the event loop comes round.
+            if (connection := self._idle.pop()).usable:
+                return connection
+        return None
 
     async def connect(self) -> HttpConnection:
         """Return a new connection.
@@ -85,11 +94,20 @@ class HttpPool:
         """
         try:
             async with asyncio.timeout(_CONNECT_TIMEOUT):
-                return await self._connect()
-        except TimeoutError:
-            raise NotConnected(f"no connection within {_CONNECT_TIMEOUT:g} s") from None
+                connection = await self._connect()
         except OSError as error:
-            raise NotConnected(in_words(error)) from error
+            words = in_words(error)
+            if isinstance(error, TimeoutError) and not error.errno:
+                words = f"no connection within {_CONNECT_TIMEOUT:g} s"
+            through = "" if self._proxy is None else f"through the proxy {self._proxy.host}: "
+            raise NotConnected(through + words) from error
+        except ValueError as error:
+            raise NotConnected(f"its host can be no name: {error}") from error
+        if self._closed or not connection.usable:
+            connection.abort()
+            raise NotConnected("the connection was closed at once")
+        self._open.add(connection)
+        return connection
 
     def close(self) -> None:
         """Close every connection, whatever it carries."""
@@ -101,22 +119,14 @@ class HttpPool:
             connection.abort()
 
     async def _connect(self) -> HttpConnection:
-        loop = asyncio.get_running_loop()
-        origin, proxy = self.origin, self._proxy
-        at = Origin.of(proxy) if proxy is not None else origin
-        secured = at.scheme == "https"
-        sock = await _socket(at)
         connection = HttpConnection(self.keep, self._lost)
-        if proxy is None or origin.scheme == "http":
-            await loop.create_connection(
-                lambda: connection,
-                sock=sock,
-                ssl=tls() if secured else None,
-                server_hostname=at.host if secured else None,
-            )
+        if "https" in (self.origin.scheme, self._at.scheme):
+            tls()  # may fail, which is better done before there is a socket
+        sock = await _socket(self._at)
+        if self._proxy is None or self.origin.scheme == "http":
+            await _carry(connection, sock, self._at)
         else:
-            await _through(proxy, sock, origin, connection)
-        self._open.add(connection)
+            await _through(self._proxy, await _carry(_Tunnel(), sock, self._at), self.origin, connection)
         return connection
 
     def keep(self, connection: HttpConnection) -> None:
@@ -136,40 +146,70 @@ class HttpPool:
 
     def _expire(self) -> None:
         loop = asyncio.get_running_loop()
-        expired = [each for each in self._idle if loop.time() - each.idle_since >= _KEEPALIVE]
-        self._idle = [each for each in self._idle if each not in expired]
-        for connection in expired:
-            connection.abort()
         self._sweep = None
+        # Those used last are at the end. Timers are not exact: what is nearly due goes too.
+        due = loop.time() - _KEEPALIVE + _NEARLY
+        expired = bisect.bisect_right(self._idle, due, key=lambda each: each.idle_since)
+        old, self._idle = self._idle[:expired], self._idle[expired:]
+        for connection in old:
+            connection.abort()
         if self._idle:
-            self._sweep = loop.call_later(
-                max(0.1, self._idle[0].idle_since + _KEEPALIVE - loop.time()), self._expire
-            )
+            self._sweep = loop.call_at(self._idle[0].idle_since + _KEEPALIVE, self._expire)
 
 
-def proxy_for(origin: Origin) -> str | None:
-    """Return the address of the proxy that the environment names for an origin."""
+def proxy_for(origin: Origin) -> httpx2.URL | None:
+    """Return the address of the proxy that the environment names for an origin.
+
+    Raises:
+        NotConnected: it cannot be one.
+    """
     proxies = urllib.request.getproxies()
     if not proxies or urllib.request.proxy_bypass(f"{origin.host}:{origin.port}"):
         return None
-    return proxies.get(origin.scheme) or proxies.get("all") or None
+    named = proxies.get(origin.scheme) or proxies.get("all")
+    if not named:
+        return None
+    try:
+        url = httpx2.URL(named if "://" in named else f"http://{named}")
+        Origin.of(url)
+    except (httpx2.InvalidURL, NotConnected) as error:
+        # It may hold a password, so it is not shown.
+        raise NotConnected(
+            f"the proxy that the environment names for {origin.scheme} (in {origin.scheme.upper()}_PROXY or "
+            "ALL_PROXY) does not begin with http:// or https:// and a host"
+        ) from error
+    return url
 
 
 @functools.cache
 def tls() -> ssl.SSLContext:
-    """Return the one TLS context of this process: loading the authorities takes 25 ms."""
-    return httpx2.create_ssl_context()
+    """Return the one TLS context of this process: loading the authorities takes 25 ms.
+
+    Raises:
+        NotConnected: those that the environment names cannot be loaded.
+    """
+    try:
+        context = httpx2.create_ssl_context()
+    except OSError as error:
+        raise NotConnected(
+            f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR names cannot be loaded: {in_words(error)}"
+        ) from error
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def in_words(error: BaseException) -> str:
     """Return the most telling words of an error of the system."""
     if isinstance(error, ssl.SSLError):
-        return getattr(error, "verify_message", "") or error.reason or str(error)
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        return getattr(error, "verify_message", "") or f"TLS failed: {reason}"
     if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
         # Event loops put words and addresses of their own into `strerror`.
         return os.strerror(error.errno)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, ConnectionResetError):
+        return str(error) or "the connection was closed at once"
     return str(error) or type(error).__name__
 
 
@@ -185,48 +225,82 @@ async def _socket(origin: Origin) -> socket.socket:
     return await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=_STAGGER, loop=loop)  # pyright: ignore[reportUnknownMemberType]
 
 
+_Protocol = TypeVar("_Protocol", bound=asyncio.Protocol)
+
+
+async def _carry(protocol: _Protocol, sock: socket.socket, at: Origin) -> tuple[asyncio.Transport, _Protocol]:
+    """Have a socket carry a protocol, with TLS if that is what is spoken there.
+
+    A transport closes its socket, also when it fails to begin.
+    """
+    secured = at.scheme == "https"
+    return await asyncio.get_running_loop().create_connection(
+        lambda: protocol,
+        sock=sock,
+        ssl=tls() if secured else None,
+        server_hostname=at.host if secured else None,
+    )
+
+
 class _Tunnel(asyncio.Protocol):
-    """Reads a proxy's answer to CONNECT."""
+    """Reads a proxy's answer to CONNECT: its first line, and what came after its head."""
 
     def __init__(self) -> None:
-        self.head: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.answer: asyncio.Future[tuple[str, bytes]] = asyncio.get_running_loop().create_future()
         self._data = b""
 
     def data_received(self, data: bytes) -> None:
-        self._data += data
-        if self.head.done():
+        if self.answer.done():
             return
-        if b"\r\n\r\n" in self._data:
-            self.head.set_result(self._data)
+        self._data += data
+        head, end, rest = self._data.partition(b"\r\n\r\n")
+        while end and _status(head).startswith("1"):
+            self._data = rest
+            head, end, rest = rest.partition(b"\r\n\r\n")
+        if end:
+            self.answer.set_result((head.split(b"\r\n", 1)[0].decode("latin-1"), rest))
         elif len(self._data) > _MAX_PROXY_HEAD:
-            self.head.set_exception(Broken("its answer is too long"))
+            self.answer.set_exception(Broken("its answer is too long"))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
-        if not self.head.done():
-            self.head.set_exception(Broken("it closed the connection"))
+        if not self.answer.done():
+            self.answer.set_exception(Broken("it closed the connection"))
 
 
 async def _through(
-    proxy: httpx2.URL, sock: socket.socket, origin: Origin, connection: HttpConnection
+    proxy: httpx2.URL,
+    carried: tuple[asyncio.Transport, _Tunnel],
+    origin: Origin,
+    connection: HttpConnection,
 ) -> None:
     """Have a proxy connect to a TLS origin (RFC 9110, 9.3.6), and begin TLS on what it connected."""
-    loop = asyncio.get_running_loop()
-    secured = proxy.scheme == "https"
-    transport, tunnel = await loop.create_connection(
-        _Tunnel, sock=sock, ssl=tls() if secured else None, server_hostname=proxy.host if secured else None
-    )
+    transport, tunnel = carried
     host = f"[{origin.host}]" if ":" in origin.host else origin.host
     request = f"CONNECT {host}:{origin.port} HTTP/1.1\r\nHost: {host}:{origin.port}\r\n"
     if proxy.userinfo:
         request += f"Proxy-Authorization: {basic(proxy.userinfo)}\r\n"
-    transport.write(request.encode() + b"\r\n")
     try:
-        status = (await tunnel.head).split(b"\r\n", 1)[0].decode("latin-1")
+        transport.write(request.encode() + b"\r\n")
+        line, rest = await tunnel.answer
+        if not _status(line.encode("latin-1")).startswith("2"):
+            hint = "; HTTPS_PROXY may hold a user and a password before the host" if " 407 " in line else ""
+            raise NotConnected(f"the proxy {proxy.host} answered CONNECT with '{line[:_SHOWN]}'{hint}")
+        if rest:
+            raise NotConnected(f"the proxy {proxy.host} said more than its answer to CONNECT")
+        inner = await asyncio.get_running_loop().start_tls(
+            transport, connection, tls(), server_hostname=origin.host
+        )
+        assert inner is not None
     except Broken as error:
-        raise NotConnected(f"the proxy {proxy.host}: {error}") from error
-    if status.split(" ")[1:2] != ["200"]:
         transport.abort()
-        raise NotConnected(f"the proxy {proxy.host} answered CONNECT with '{status}'")
-    inner = await loop.start_tls(transport, connection, tls(), server_hostname=origin.host)
-    assert inner is not None
+        raise NotConnected(f"the proxy {proxy.host}: {error}") from error
+    except BaseException:
+        transport.abort()
+        raise
     connection.connection_made(inner)
+
+
+def _status(head: bytes) -> str:
+    """Return the status of an answer to CONNECT; nothing if it is not HTTP/1."""
+    words = head.split(b"\r\n", 1)[0].split(b" ", 2)
+    return words[1].decode("latin-1") if len(words) > 1 and words[0].startswith(b"HTTP/1.") else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from gateway.errors import ConnectionLost
 from gateway.upstream.addresses import Cookies
@@ -12,6 +13,9 @@ from gateway.upstream.fields import is_plain
 from gateway.upstream.http import Endpoint
 from gateway.upstream.port import Json
 from gateway.upstream.response import Response, TooLarge
+
+_SHORT: Final = 64 * 1024
+"""Bytes of a redirect's body beyond which its connection is given up instead."""
 
 
 class Post:
@@ -53,10 +57,13 @@ class Post:
         if is_plain(response):
             response.collect(self._endpoint.max_message_bytes, self._body)
         elif 300 <= response.status < 400:
-            response.cancel()
-            self._go_on(self._message, self._pending)
+            # What it says is read first, so that its connection can carry what comes next.
+            response.collect(_SHORT, self._redirected)
         else:
             self._go_on(response, self._pending)
+
+    def _redirected(self, _: bytes | Exception) -> None:
+        self._go_on(self._message, self._pending)
 
     def _body(self, outcome: bytes | Exception) -> None:
         if isinstance(outcome, bytes):

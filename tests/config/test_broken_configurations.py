@@ -179,6 +179,10 @@ def test_each_setting_that_cannot_work_is_refused(folder, text, path, words):
         ("{url: 'http://a/', env: {A: b}}", "no meaning for a server of type http"),
         ("{command: x, headers: {A: b}}", "no meaning for a server of type stdio"),
         ('{url: "http://a/", headers: {A: "b\\r\\nC: d"}}', "is not a usable header"),
+        (
+            '{url: "http://a/", headers: {Transfer-Encoding: chunked}}',
+            "is a header of the gateway's own",
+        ),
         ("{command: x, prefix: 'a b'}", "cannot be part of a tool's name"),
         ("{command: x, max_lanes: 0}", "greater than or equal to 1"),
         ("{command: x, isolation: shred}", "not one of session, shared, call"),
