@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.calls.model import Extra
 from gateway.policy.model import Strategy
 from gateway.upstream.profiles import Profiles
 from tests.upstream.fleet_fakes import config, kind_policy, policy, session, stateless
@@ -116,3 +117,28 @@ def test_a_call_whose_questions_would_be_parked_shares_its_lane_with_none() -> N
     assert plain[0] == plain[1]
     exact = [profiles.key("s", "modern", retrying, "s__ask") for _ in range(2)]
     assert exact[0] == exact[1]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "era", "defers", "parks"),
+    [
+        (C, "handshake", True, True),
+        (C, "modern", True, False),  # asks in its result, and keeps nothing open
+        (C, "handshake", False, False),  # is asked on the call's own stream
+        (L, "handshake", True, False),  # the client is never asked
+    ],
+)
+def test_only_a_server_that_waits_for_a_retry_has_its_calls_parked(strategy, era, defers, parks) -> None:
+    profiles = Profiles(policy(strategy, strategy), {"s": config("s")})
+    offers = frozenset({S, F})
+    caller = stateless("x", offers, defers=True) if defers else session("x", offers)
+    assert profiles.parks("s", era, caller, "s__ask") is parks
+
+
+def test_what_a_server_names_later_is_declared_from_then_on() -> None:
+    profiles = Profiles(policy(C, C), {"s": config("s")})
+    extra = Extra("extensions", "com.example/maps")
+    caller = session("x", frozenset({S, extra}))
+    assert profiles.declared("s", "handshake", caller) == {S}
+    profiles.extensions.learn("s", {"extensions": {"com.example/maps": {}}})
+    assert profiles.declared("s", "handshake", caller) == {S, extra}

@@ -90,3 +90,23 @@ async def test_a_request_is_answered_with_what_its_work_returns_or_raises() -> N
     await done.wait()
     assert replies[1]["result"] == {"x": 1}
     assert replies[2]["error"] == {"code": -5, "message": "own words", "data": ["data"]}
+
+
+async def test_a_plain_result_settles_its_request_and_anything_else_is_looked_at() -> None:
+    outgoing = Outgoing()
+    request_id, future = outgoing.open()
+    plain = {"jsonrpc": "2.0", "id": request_id, "result": {"n": 1}}
+    for other in (
+        [plain],
+        {**plain, "id": str(request_id)},
+        {**plain, "id": 99},
+        {**plain, "jsonrpc": "1.0"},
+        {**plain, "result": 1},
+        {**plain, "method": "ping"},
+        {"jsonrpc": "2.0", "id": request_id, "error": {"code": 1, "message": ""}},
+    ):
+        assert not outgoing.settle(request_id, other)
+    assert not future.done()
+    assert outgoing.settle(request_id, plain)
+    assert await future == {"n": 1}
+    assert not outgoing.settle(request_id, plain)
