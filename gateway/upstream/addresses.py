@@ -38,9 +38,11 @@ class Cookies:
         return self._jar is not None
 
     def take(self, place: Place, values: list[str]) -> None:
-        """Keep what a response set."""
+        """Keep what a response set; what is not ASCII is no cookie (RFC 6265, 4.1.1)."""
+        headers = [("set-cookie", value) for value in values if value.isascii()]
+        if not headers:
+            return
         self._jar = self._jar or httpx2.Cookies()
-        headers = [("set-cookie", value) for value in values]
         self._jar.extract_cookies(
             httpx2.Response(200, headers=headers, request=httpx2.Request("GET", place.url))
         )
