@@ -55,7 +55,7 @@ class HandshakeEndpoint:
         self, message: Json, headers: Mapping[str, str], principal: str | None, receive: Receive, send: Send
     ) -> None:
         """Take one message: a request is answered here, anything else is acknowledged."""
-        kind = jsonrpc.kind_of(message)
+        kind = jsonrpc.kind_of_valid(message)
         if kind == "request" and message["method"] == "initialize":
             await self._initialize(message, principal, receive, send)
             return

@@ -171,7 +171,7 @@ class ModernEndpoint:
         send: Send,
     ) -> None:
         """Answer one message; a client that closes the response cancels it."""
-        kind = jsonrpc.kind_of(message)
+        kind = jsonrpc.kind_of_valid(message)
         if kind == "notification":
             # The revision defines none over HTTP; they are acknowledged as fire-and-forget.
             await respond(send, 202)

@@ -70,7 +70,7 @@ class SseEndpoint:
         message = await read_message(scope, admitted.headers, receive, send, self._sessions.limits)
         if message is None:
             return
-        if jsonrpc.kind_of(message) == "request":
+        if jsonrpc.kind_of_valid(message) == "request":
             task = asyncio.ensure_future(self._answer(session, message))
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)

@@ -180,6 +180,13 @@ def kind_of(message: object) -> MessageKind:
     return "request" if is_id(fields["id"]) else "invalid"
 
 
+def kind_of_valid(message: Json) -> MessageKind:
+    """Tell what a message is of which `kind_of` has said that it is one."""
+    if message.get("method") is None:
+        return "response"
+    return "request" if "id" in message else "notification"
+
+
 def request(request_id: RequestId, method: str, params: Json | None = None) -> Json:
     """Build a request; `params` is left out when None."""
     message: Json = {"jsonrpc": "2.0", "id": request_id, "method": method}

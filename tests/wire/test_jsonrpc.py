@@ -121,3 +121,17 @@ def test_a_peers_error_object_is_relayed_with_nothing_changed() -> None:
 @pytest.mark.parametrize("value", [None, "oops", {}, {"code": "x", "message": 3}])
 def test_a_malformed_error_object_is_an_error_all_the_same(value: object) -> None:
     assert faults.peer_error(value).code == -32603
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"jsonrpc": "2.0", "id": 1, "method": "ping"},
+        {"jsonrpc": "2.0", "method": "notifications/x"},
+        {"jsonrpc": "2.0", "id": 1, "result": {}},
+        {"jsonrpc": "2.0", "id": 1, "method": None, "result": {}},
+        {"jsonrpc": "2.0", "id": None, "error": {"code": 1, "message": ""}},
+    ],
+)
+def test_a_message_that_is_one_is_told_apart_by_what_it_has(message: dict[str, object]) -> None:
+    assert jsonrpc.kind_of_valid(message) == jsonrpc.kind_of(message) != "invalid"
