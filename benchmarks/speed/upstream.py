@@ -207,7 +207,7 @@ class Connection(asyncio.Protocol):
 
     async def _listen(self) -> None:
         """Hold the general stream of a handshake session, on which nothing ever comes."""
-        self._transport.write(STREAM + b"9\r\n: open\n\n\r\n")
+        self._transport.write(STREAM + b"8\r\n: open\n\n\r\n")
         await asyncio.sleep(FOREVER)
 
     async def _event(self, message: bytes) -> None:
