@@ -25,7 +25,7 @@ _STREAM: Final[Headers] = [
 ]
 COMPLETE: Final = "backchannel.complete"
 """In a request's scope, once all of it is there: reading it will not have to wait."""
-_WATCH_AFTER: Final = 0.05
+_WATCH_AFTER: Final = 0.25
 """Seconds before a request is watched for its client going away: short calls never need it."""
 
 
@@ -213,8 +213,11 @@ class Exchange:
         finally:
             self._timer.cancel()
             self.outbox.close()
-            if self._watching is not None or self._streaming is not None:
-                await self._reap()
+            if self._watching is not None:
+                self._watching.cancel()  # it holds nothing that would have to be waited for
+            if self._streaming is not None and not self._streaming.done():
+                self._streaming.cancel()
+                await asyncio.wait((self._streaming,), timeout=1)
 
     async def _finish(self, response: Json | list[Json] | None, status: int) -> None:
         if self._streaming is None and response is not None:
@@ -264,9 +267,3 @@ class Exchange:
     def _left(self) -> None:
         self.outbox.reachable = False
         self._on_left()
-
-    async def _reap(self) -> None:
-        for task in (self._watching, self._streaming):
-            if task is not None and not task.done():
-                task.cancel()
-                await asyncio.wait((task,), timeout=1)
