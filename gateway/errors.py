@@ -14,6 +14,7 @@
     │   ├── Overloaded            too much is going on; nothing of the call was begun
     │   │   └── ServerBusy        its server's calls are as many as may be, and it did not get its turn
     │   ├── ConnectionLost        the server's connection ended in mid-call
+    │   │   └── NotTaken          and the server has said that it did not take the call
     │   ├── CallTimedOut          the server did not answer within the call's limit
     │   ├── LimitExceeded         a configured bound was reached
     │   └── CallCancelled         the client cancelled; nothing is answered
@@ -148,6 +149,10 @@ class ConnectionLost(CallError):
         super().__init__(f"server '{server}' ended the connection during the call: {reason}")
         self.server = server
         self.reason = reason
+
+
+class NotTaken(ConnectionLost):
+    """The connection ended, and the server said so instead of taking the call: it can be sent once more."""
 
 
 class CallTimedOut(CallError):

@@ -181,7 +181,7 @@ class Catalog:
         """
         if method in _URI_METHODS:
             uri = _text(params, "uri", method)
-            return Target(self._owner_of_uri(uri, caller), params, uri)
+            return Target(await self._owner_of_uri(uri, caller), params, uri)
         if method == "completion/complete":
             return await self._locate_reference(params, caller)
         name = _text(params, "name", method)
@@ -277,9 +277,9 @@ class Catalog:
             owned = self._find(what, name, caller)
             if owned is None:
                 for unit in candidates:
-                    unit.check(caller)
+                    await unit.check(caller)
                 raise self._unknown(what, name, caller)
-        self._units[owned.server].check(caller)
+        await self._units[owned.server].check(caller)
         return owned
 
     def _find(self, what: str, name: str, caller: Caller) -> Owned | None:
@@ -318,14 +318,14 @@ class Catalog:
             + (f" (not connected now: {', '.join(down)})" if down else "")
         )
 
-    def _owner_of_uri(self, uri: str, caller: Caller) -> str:
+    async def _owner_of_uri(self, uri: str, caller: Caller) -> str:
         server = self._index(caller).owner_of_uri(uri)
         if server is None:
             waiting = [unit for unit in self._units.values() if not unit.up]
             if len(waiting) == 1 and len(self._units) == 1:
                 raise ServerUnavailable(waiting[0].name, waiting[0].supervisor.reason)
             raise UnknownTarget(f"no server has resources, so none owns '{uri[:200]}'")
-        self._units[server].check(caller)
+        await self._units[server].check(caller)
         return server
 
     async def _locate_reference(self, params: Json, caller: Caller) -> Target:
@@ -335,7 +335,7 @@ class Catalog:
         fields = cast("Json", ref)
         if fields.get("type") == "ref/resource":
             uri = _text(fields, "uri", "completion/complete")
-            return Target(self._owner_of_uri(uri, caller), params, uri)
+            return Target(await self._owner_of_uri(uri, caller), params, uri)
         name = _text(fields, "name", "completion/complete")
         owned = await self._owner_of_name("prompt", name, caller)
         return Target(owned.server, {**params, "ref": {**fields, "name": owned.name}}, name)

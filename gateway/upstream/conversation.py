@@ -15,7 +15,14 @@ from typing import Any, cast
 
 from gateway.calls.model import Asked, LaterAnswer, Scope
 from gateway.config.resolved import ServerConfig
-from gateway.errors import BackchannelError, CallError, ConnectionLost, LimitExceeded, QuestionRefused
+from gateway.errors import (
+    BackchannelError,
+    CallError,
+    ConnectionLost,
+    LimitExceeded,
+    NotTaken,
+    QuestionRefused,
+)
 from gateway.upstream.channel import Channel, Pending, Watch
 from gateway.upstream.nonsense import MOST_OF_A_BATCH, Nonsense, Refusals, meant_for
 from gateway.upstream.port import Connection, Json, Listener
@@ -94,7 +101,7 @@ class Conversation:
 
         Raises:
             PeerError: the server's error.
-            ConnectionLost: the connection ended, or was over already.
+            ConnectionLost: the connection ended, or was over already; NotTaken if that is all that happened.
             CallError: the transport failed for this request alone.
         """
         if self.closed.is_set():
@@ -114,7 +121,7 @@ class Conversation:
                 await self._channel.abandon(pending)
             raise
         except CallError as error:
-            if self.closed.is_set():
+            if self.closed.is_set() and not isinstance(error, NotTaken):
                 raise self.lost() from error
             raise
         finally:

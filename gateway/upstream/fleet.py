@@ -145,7 +145,7 @@ class Fleet:
     async def subscribe_resource(self, server: str, uri: str, caller: Caller) -> None:
         """Have a server tell of updates of a resource, for this caller; raises as `call`."""
         unit = self._unit(server)
-        unit.check(caller)
+        await unit.check(caller)
         await unit.following.subscribe(uri, caller)
 
     async def unsubscribe_resource(self, server: str, uri: str, caller: Caller) -> None:

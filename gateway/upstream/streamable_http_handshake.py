@@ -6,7 +6,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from gateway.errors import CallError, ConnectionLost
+from gateway.errors import CallError, ConnectionLost, NotTaken
 from gateway.upstream.addresses import Cookies
 from gateway.upstream.channel import Pending
 from gateway.upstream.conversation import Conversation
@@ -171,6 +171,9 @@ class HandshakeHttpChannel:
         """Deal with an error status; returns only if the body answered `pending`."""
         said, error = await self._endpoint.rejection(response)
         if response.status == 404 and self._session is not None and not _unknown_method(said):
+            if pending is not None:
+                # Its session is to be begun anew (transports, session management): nothing was done.
+                pending.fail(NotTaken(self._conversation.server, _FORGOT))
             self._conversation.end(_FORGOT)
             raise self._conversation.lost()
         if pending is None or said is None or response.status in (401, 403):

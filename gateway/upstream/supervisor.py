@@ -1,4 +1,4 @@
-"""Keeps one server connected: starts it, notices its end, and tries again with growing patience."""
+"""Keeps one server connected: starts it, notices its end, tries again at once, then with growing patience."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 State = Literal["starting", "up", "down", "stopped"]
 
 FIRST_DELAY: Final = 0.5
-"""Seconds before the first new attempt; each further one waits up to twice as long."""
+"""Seconds before the first attempt after a failed one; each further one waits up to twice as long."""
 
 LAST_DELAY: Final = 30.0
 """Seconds that no wait between two attempts exceeds."""
@@ -68,7 +68,7 @@ class Supervisor:
         self.hello: Hello | None = None
         self.connection: Connection | None = None
         self.tried = asyncio.Event()
-        """Set when the first attempt has ended, well or badly."""
+        """Cleared during an attempt that began at once, the first or after a loss; set when it has ended."""
         self._connect = connect
         self._watcher = watcher
         self._clock = clock
@@ -80,37 +80,47 @@ class Supervisor:
 
     async def run(self) -> None:
         """Keep the server connected until cancelled."""
-        attempt = 0
+        attempt, at_once = 0, True
         try:
             while True:
-                began = self._clock.now()
+                began, lived = self._clock.now(), False
                 # A named task boundary: a defect met while supervising one server is logged and
                 # retried like any failed attempt, and costs nobody else anything.
                 try:
-                    await self._live_once()
+                    lived = await self._live_once()
                 except Exception as error:
                     logger.exception("supervising server '%s' failed; trying again", self.server)
                     self._down(f"the gateway failed on it ({type(error).__name__}); see the gateway's log")
                 if self._clock.now() - began >= STABLE_SECONDS:
-                    attempt = 0
+                    attempt, at_once = 0, True
+                if lived and at_once:
+                    # It may have been restarted, and be back: patience is for one that is not.
+                    at_once = False
+                    self.tried.clear()
+                    continue
                 await self._clock.sleep(delay(attempt, self._rng))
                 attempt += 1
         finally:
+            self.tried.set()
             self._change("stopped", "the gateway is stopping")
 
-    async def _live_once(self) -> None:
-        """Connect, and stay until the connection ends; every ending is noted, none is raised."""
+    async def _live_once(self) -> bool:
+        """Connect, and stay until the connection ends; every ending is noted, none is raised.
+
+        Returns whether it was connected.
+        """
         try:
             connection = await self._connect()
         except ServerUnavailable as error:
             self._down(error.reason)
-            return
+            return False
         except CallError as error:
             self._down(str(error))
-            return
+            return False
         self._up(connection)
         await connection.closed.wait()
         self._down(connection.why_closed or "the connection ended")
+        return True
 
     def _up(self, connection: Connection) -> None:
         if self.hello is not None:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from gateway.calls.elicitations import COMPLETE
 from gateway.calls.model import Call, Caller, CallOutcome, Identity, Json, Profile, Scope
 from gateway.config.resolved import Limits, ServerConfig
-from gateway.errors import ConnectionLost, ServerUnavailable
+from gateway.errors import ConnectionLost, NotTaken, ServerUnavailable
 from gateway.upstream.clock import Clock
 from gateway.upstream.events import (
     CHANGES,
@@ -173,8 +173,8 @@ class Unit:
         slot = self.slot(caller)
         return slot, (slot[0], None), (self.base, None)
 
-    def check(self, caller: Caller) -> None:
-        """Refuse a call that cannot be carried.
+    async def check(self, caller: Caller) -> None:
+        """Refuse a call that cannot be carried, not before what `begun` waits for.
 
         A client whose own lane still lives is served there while the supervisor reconnects.
 
@@ -182,18 +182,18 @@ class Unit:
             ServerUnavailable: the server is not up, and why.
         """
         if not self.up and not self.pool.serves(self.pin(caller)):
-            raise ServerUnavailable(self.name, self.supervisor.reason)
+            await self.begun()
+            if not self.up:
+                raise ServerUnavailable(self.name, self.supervisor.reason)
 
     async def begun(self) -> None:
-        """Wait for the first attempt to connect, which `start_timeout` bounds."""
-        if self.supervisor.state == "starting":
-            await self.supervisor.tried.wait()
+        """Wait for an attempt to connect that began at once, which `start_timeout` bounds."""
+        await self.supervisor.tried.wait()
 
     async def call(self, call: Call, scope: Scope) -> CallOutcome:
         """Carry one call on a lane; see `gateway.upstream.fleet.Fleet.call`."""
         if self.supervisor.state != "up":
-            await self.begun()
-            self.check(call.caller)
+            await self.check(call.caller)
         caller, era = call.caller, self.era
         key = self.profiles.key(self.name, era, caller, call.tool)
         pin = self.profiles.pin(self.name, era, caller)
@@ -209,9 +209,9 @@ class Unit:
                 async with self.pool.lease(want, running) as connection:
                     sent = True
                     return await connection.call(call.method, call.params, scope, call.resume)
-            except ConnectionLost:
-                # A lane that ended before the call was sent has done nothing: take another.
-                if sent or attempts == _ATTEMPTS:
+            except ConnectionLost as error:
+                # A lane that ended before its server took the call has done nothing: take another.
+                if (sent and not isinstance(error, NotTaken)) or attempts == _ATTEMPTS:
                     raise
 
     @asynccontextmanager

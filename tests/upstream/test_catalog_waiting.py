@@ -93,11 +93,13 @@ async def test_a_server_that_goes_takes_its_entries_with_it_and_clients_hear_of_
         events = []
         fleet.subscribe(events.append)
         await fleet.catalog.view(ANN)
+        a.gate.clear()
         a.control.die()
         await turns()
         assert (await fleet.catalog.view(ANN)).tools == ()
         assert events == [ListChanged("tools", "a")]
         a.lists["tools"] = ["t2"]
-        await clock.pass_by(1)
+        a.gate.set()
+        await turns()
         assert events == [ListChanged("tools", "a")] * 2
         assert names((await fleet.catalog.view(ANN)).tools) == ["a__t2"]

@@ -98,9 +98,11 @@ async def test_a_stuck_control_connection_is_supervised_anew() -> None:
     server.held.add("ping")
     async with running(server, clock=clock, isolation="shared") as fleet:
         await timed_out(fleet, session("ann", frozenset()))
+        server.gate.clear()
         await clock.pass_by(liveness.PING_SECONDS)
         assert (fleet.status()[0].state, "it was stuck" in fleet.status()[0].reason) == ("down", True)
-        await clock.pass_by(1)
+        server.gate.set()
+        await turns()
         assert fleet.status()[0].state == "up"
 
 

@@ -46,20 +46,46 @@ async def test_a_server_that_dies_is_down_with_its_reason_and_comes_back() -> No
     server, clock = FakeServer("s"), HeldClock()
     async with running(server, clock=clock) as fleet:
         await clock.pass_by(60.0)
+        server.gate.clear()
         server.control.die("the process ended with exit status 1")
         await turns()
         status = fleet.status()[0]
         assert (status.state, status.reason) == ("down", "the process ended with exit status 1")
         assert status.since == clock.wall()
-        assert clock.next_in is not None
-        assert clock.next_in <= 0.5
-        await clock.pass_by(0.5)
+        server.gate.set()
+        await turns()
+        # The first attempt is made at once.
         assert (fleet.status()[0].state, fleet.status()[0].restarts) == ("up", 1)
+
+
+@pytest.mark.parametrize("back", [True, False])
+async def test_a_call_waits_for_the_attempt_that_is_made_at_once_and_for_no_other(back: bool) -> None:
+    server, clock = FakeServer("s", tools=["t"]), HeldClock()
+    async with running(server, clock=clock) as fleet:
+        server.gate.clear()
+        server.control.die("the process ended")
+        await turns()
+        locating = asyncio.create_task(fleet.catalog.locate("tools/call", {"name": "s__t"}, session("ann")))
+        await turns()
+        assert not locating.done()
+        if not back:
+            server.refuse = "it will not start"
+        server.gate.set()
+        if back:
+            assert (await locating).server == "s"
+            return
+        with pytest.raises(ServerUnavailable, match="it will not start"):
+            await locating
+        with pytest.raises(ServerUnavailable, match="it will not start"):
+            await fleet.catalog.locate("tools/call", {"name": "s__t"}, session("ann"))
 
 
 async def test_a_server_that_dies_again_and_again_is_restarted_ever_more_slowly() -> None:
     server, clock = FakeServer("s"), HeldClock()
     async with running(server, clock=clock):
+        server.control.die()
+        await turns()
+        assert len(server.dialed) == 2
         waits = []
         for _ in range(8):
             server.control.die()
