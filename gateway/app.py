@@ -62,8 +62,8 @@ logger = logging.getLogger(__name__)
 
 STOP_GRACE = 2.0
 """Seconds calls in flight have to end by themselves when the gateway stops."""
-_GATHERING = 0.02
-"""Seconds that a parked call's round waits for questions that its server asks together with the first."""
+_GATHERING = 0.002
+"""Seconds without another question after which a parked call's round has what its server asks together."""
 _SETTLE = 10.0
 """Seconds after which the gateway is ready even if a server still starts for the first time."""
 

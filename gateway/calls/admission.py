@@ -25,7 +25,7 @@ WAITING_SHARE: Final = 0.5
 time at the server, whose work would then be for nothing, just when there is too much of it."""
 
 
-_STANDING: Final = 0.5
+_STANDING: Final = 2.0
 """Seconds without an empty queue after which it is no burst that will pass by itself."""
 
 

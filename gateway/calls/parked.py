@@ -93,6 +93,10 @@ class _Kept:
             self.bytes -= self.messages.popleft()[2]
 
 
+_MOST_MOMENTS: Final = 10
+"""How often a round waits for a server that keeps asking."""
+
+
 class ParkedCall:
     """A call in a task of its own, and the `Caller` that it is carried for.
 
@@ -237,17 +241,20 @@ class ParkedCall:
     async def next_round(self, since: int) -> Mapping[str, Json] | None:
         """Wait for what comes after round `since`: questions by key, or None when the call is over.
 
-        Everything that is open a moment after the first question goes into one round.
+        What the server asks together goes into one round: whatever is open once nothing more has come
+        for a moment.
         """
-        gathered = not self._gathering
+        gathered = 0 if self._gathering else _MOST_MOMENTS
+        seen = 0
         while not self.over:
             shown = self._shown()
             if shown and self._taken < self.round:
                 # Given out, and not answered yet: another request of the client has brought us here.
                 if self.round > since:
                     return shown
-            elif self._open and not gathered:
-                gathered = True
+            elif len(self._open) > seen and gathered < _MOST_MOMENTS:
+                gathered += 1
+                seen = len(self._open)
                 await asyncio.sleep(self._gathering)
                 continue
             elif self._open:

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from benchmarks.speed.driver import Handshake, Modern, Refused
-from benchmarks.speed.open_loop import ClosedLoop, OpenLoop
+from benchmarks.speed.rows.overload import Tally, parse
 from benchmarks.speed.sockets import Broken, Connection, Pool
-from tests.support.scripted_http import Step, answer, reset, scripted_http, silence, truncated
+from tests.support.scripted_http import Step, answer, reset, scripted_http, truncated
 
 OK = {"jsonrpc": "2.0", "id": 1, "result": {"content": []}}
 ECHO = {"name": "echo"}
@@ -55,23 +55,17 @@ async def test_a_refusal_without_json_rpc_carries_its_status_and_when_to_come_ba
     assert (refused.value.status, refused.value.retry_after) == (503, "2")
 
 
-async def test_an_open_load_counts_answers_refusals_and_time_outs() -> None:
-    busy = answer({"jsonrpc": "2.0", "id": None, "error": {}}, status=429, headers={"retry-after": "1"})
-    async with served(answer(OK), busy, answer({}, status=503), otherwise=silence()) as pool:
-        data = pool.encoded("POST", {}, b"{}")
-        tally = await OpenLoop(pool, data, rate=100, most=4, limit=0.05).run(0.1)
-    assert tally.good == 1
-    assert tally.refused == {429: 1, 503: 1}
-    assert tally.without_retry_after == 1
-    assert tally.timed_out >= 1
-    assert tally.ended + tally.unsent == tally.sent
+def test_what_hey_says_is_told_apart_by_status() -> None:
+    report = """
+Status code distribution:
+  [200]\t1600 responses
+  [429]\t200 responses
+  [503]\t40 responses
 
-
-async def test_a_closed_load_sends_the_next_request_when_an_answer_is_there() -> None:
-    async with served(otherwise=answer(OK)) as pool:
-        tally = await ClosedLoop(pool, pool.encoded("POST", {}, b"{}"), 2).run(0.1)
-    assert tally.good > 2
-    assert tally.refused.total() == tally.broken == 0
+Error distribution:
+  [80]\tPost "http://127.0.0.1:1/mcp": context deadline exceeded (Client.Timeout exceeded)
+"""
+    assert parse(report, 2) == Tally(good=800.0, refused=120.0, given_up=40.0)
 
 
 async def test_a_paused_pool_reads_nothing_until_it_goes_on() -> None:

@@ -124,7 +124,7 @@ def test_in_a_queue_that_has_stood_for_a_while_the_newest_call_of_each_is_next()
         names = [("ann0", "ann"), ("ann1", "ann"), ("ann2", "ann"), ("bob0", "bob"), ("bob1", "bob")]
         tasks = [asyncio.ensure_future(call(*name)) for name in names]
         await asyncio.sleep(0)
-        for passed in (0.0, 1.0, 0.0, 0.0, 0.0):
+        for passed in (0.0, 3.0, 0.0, 0.0, 0.0):
             loop.pass_time(passed)
             house.leave()
             for _ in range(3):
