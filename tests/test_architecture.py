@@ -34,7 +34,8 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "calls": ANSWERS,
     "security": CONFIG,
     "observability": CONFIG | {"answers.model", "codes"},
-    "llm": CONFIG,
+    # Providers are spoken to in HTTP, as servers are.
+    "llm": CONFIG | {"upstream.http_pool", "upstream.response"},
     "store": ANSWERS,
     "upstream": CONFIG | {"calls", "wire"},
     "downstream": CONFIG | {"calls", "wire", "security"},
