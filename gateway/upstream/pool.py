@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from gateway.errors import BackchannelError, ServerBusy, ServerUnavailable
 from gateway.upstream import lanes, liveness
 from gateway.upstream.clock import Clock
 from gateway.upstream.lane import Lane, LaneOwner, Running
-from gateway.upstream.lanes import Claims, Open, Rules, Use, Want
+from gateway.upstream.lanes import Claims, Decision, Open, Rules, Use, Wait, Want
 from gateway.upstream.lease import Lease
 from gateway.upstream.port import Connection, Dialer
 
@@ -212,7 +212,7 @@ class Pool:
         times = self._serve() if self._queue else []
         # An alarm that is set already looks at everything when it rings.
         if times or self._alarm is None:
-            times.append(lanes.next_expiry(self._views(), self._rules))
+            times.append(lanes.next_expiry(self._views(self._idle()), self._rules))
             self._set_alarm(min((time for time in times if time is not None), default=None))
 
     def _serve(self) -> list[float | None]:
@@ -224,7 +224,7 @@ class Pool:
         for ticket in list(self._queue):
             if ticket.want in blocked:
                 continue
-            decision = lanes.decide(ticket.want, self._views(), self._rules, now, claimed)
+            decision = self._decide(ticket.want, now, claimed)
             if isinstance(decision, Use):
                 self._assign(ticket, self._lanes[decision.lane])
             elif isinstance(decision, Open):
@@ -235,8 +235,22 @@ class Pool:
                 times.append(decision.until)
         return times + [ticket.deadline for ticket in self._queue]
 
-    def _views(self) -> list[lanes.LaneView]:
-        return [lane.view() for lane in self._lanes.values() if not lane.closed]
+    def _decide(self, want: Want, now: float, claimed: Claims) -> Decision:
+        if want.key.alone is not None and want.pin is None:
+            # It shares with none. Those that carry something only count, and may be a thousand parked ones.
+            idle = self._idle()
+            room = Rules(self._rules.max_lanes - len(self._lanes) + len(idle), self._rules.idle_seconds)
+            decision = lanes.decide(want, self._views(idle), room, now, claimed)
+            if not isinstance(decision, Wait):
+                return decision
+        return lanes.decide(want, self._views(self._lanes.values()), self._rules, now, claimed)
+
+    def _idle(self) -> list[Lane]:
+        return [lane for lane in self._lanes.values() if lane.control or not lane.running]
+
+    @staticmethod
+    def _views(among: Iterable[Lane]) -> list[lanes.LaneView]:
+        return [lane.view() for lane in among if not lane.closed]
 
     def _busy(self) -> ServerBusy:
         config = self.config
@@ -358,7 +372,7 @@ class Pool:
     async def _ring(self, at: float) -> None:
         await self._clock.sleep(max(0.0, at - self._clock.now()))
         self._alarm = None
-        for number in lanes.expired(self._views(), self._rules, self._clock.now()):
+        for number in lanes.expired(self._views(self._idle()), self._rules, self._clock.now()):
             self._discard(self._lanes[number])
         self._pump()
 
