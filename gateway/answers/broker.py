@@ -7,7 +7,6 @@ import hashlib
 import time
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
@@ -203,7 +202,10 @@ class Broker:
 
     def _route(self, request: InputRequest, kind: Kind, decision: Decision) -> Route:
         route = self._resolved(request, kind)
-        decision.trail = [asdict(step) for step in route.trail]
+        decision.trail = [
+            {"level": step.level, "path": step.path, "value": step.value, "chosen": step.chosen}
+            for step in route.trail
+        ]
         if isinstance(route, Refusal):
             decision.outcome = "refused"
             raise QuestionRefused(route.reason, codes.told(codes.INVALID_CONFIG))

@@ -58,6 +58,11 @@ class AnswerCache:
         self._flights: dict[str, _Flight] = {}
         self._hits = self._joined = self._misses = 0
 
+    @property
+    def enabled(self) -> bool:
+        """Whether any request is compared with others."""
+        return self._rules.enabled
+
     def status(self) -> Json:
         """Return what is kept, and how often it was of use."""
         self._kept.expire()

@@ -81,6 +81,8 @@ class LlmAnswerer:
         async def ask() -> Answer:
             return await sample(llm, prompt, route, tokens=self._max_tokens)
 
+        if not self._cache.enabled:
+            return await ask()
         return await self._cache.answer(self._cache.key(request, route, prompt, llm.plan(prompt)), ask)
 
     def _prompt(self, request: InputRequest) -> Prompt:

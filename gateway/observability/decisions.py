@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import asdict
+from dataclasses import fields
 from itertools import islice
 from typing import Any, Final
 
 import structlog
 
 from gateway import codes
-from gateway.answers.model import Decision
+from gateway.answers.model import Decision, Leg
 from gateway.observability.redaction import scrub, scrub_text
 from gateway.observability.summary import line
 
@@ -46,7 +46,7 @@ class DecisionLog:
         What a provider or an attempt said in its own words is kept, but logged at debug
         level only: it may quote the prompt.
         """
-        entry: Json = scrub(asdict(decision))
+        entry: Json = scrub(_fields(decision))
         for leg in entry["legs"]:
             if leg["code"] is not None:
                 leg["suggestedAction"] = codes.describe(leg["code"]).action
@@ -73,6 +73,16 @@ class DecisionLog:
             if all(entry[name] == value for name, value in wanted.items())
         )
         return list(islice(matching, max(count, 0)))
+
+
+_OF_A_DECISION: Final = tuple(field.name for field in fields(Decision))
+_OF_A_LEG: Final = tuple(field.name for field in fields(Leg))
+
+
+def _fields(decision: Decision) -> Json:
+    """Return what `dataclasses.asdict` does, but for the copies, which `scrub` makes."""
+    legs = [{name: getattr(leg, name) for name in _OF_A_LEG} for leg in decision.legs]
+    return {name: getattr(decision, name) for name in _OF_A_DECISION} | {"legs": legs}
 
 
 def _without_words(entry: Json) -> Json:
