@@ -69,14 +69,13 @@ class _Rated:
 
 def select(offers: Sequence[Offer], prompt: Prompt) -> Selection:
     """Put the offers in the order in which they should be asked."""
+    if all(offer.known is None and offer.default for offer in offers):
+        return Selection(tuple(range(len(offers))), None)
     tokens = estimated_tokens(prompt)
     hints, weights = _hints(prompt), _weights(prompt)
     needed = tokens + prompt.max_tokens
     rated = [_rate(index, offer, offers, hints, weights, needed) for index, offer in enumerate(offers)]
-    choosable = any(offer.known is not None or not offer.default for offer in offers)
     fitting = [one for one in rated if not one.too_small]
-    if not choosable:
-        return Selection(tuple(one.index for one in fitting), None)
     hinted = sorted((one for one in fitting if one.hint is not None), key=_by_hint)
     rest = [one for one in fitting if one.hint is None and (weights or one.offer.default)]
     rest.sort(key=lambda one: (-(one.score or 0.0), one.index))
