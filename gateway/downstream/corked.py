@@ -6,6 +6,8 @@ import asyncio
 from typing import Any, Final
 
 _HEAD: Final = b"HTTP/1.1 "
+_LARGE: Final = 64 * 1024
+"""Bytes of a body that is not one packet anyway, and of which a copy would cost more than a system call."""
 
 
 class Corked:
@@ -25,7 +27,10 @@ class Corked:
     def write(self, data: bytes) -> None:
         """Write, or keep a head."""
         if self._head:
-            data, self._head = self._head + data, b""
+            if len(data) > _LARGE:
+                self._flush()
+            else:
+                data, self._head = self._head + data, b""
         elif data.startswith(_HEAD):
             self._head = data
             self._loop.call_soon(self._flush)

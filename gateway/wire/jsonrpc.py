@@ -6,12 +6,14 @@ survive (`docs/decisions/0001`).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable
 from typing import Any, Final, Literal, TypeGuard, cast
 
 import orjson
+import pydantic_core
 
 Json = dict[str, Any]
 RequestId = str | int
@@ -63,7 +65,7 @@ def encode_to_keep(message: Any) -> bytes:
     return b"%b" % encode(message)
 
 
-def decode(data: bytes | bytearray | memoryview | str, max_nesting: int = MAX_NESTING) -> Any:
+def decode(data: bytes | bytearray | str, max_nesting: int = MAX_NESTING) -> Any:
     """Parse JSON with nothing lost: integers of any size and lone surrogates stay what they are.
 
     Of a key given twice the last counts, as in every common parser.
@@ -73,7 +75,7 @@ def decode(data: bytes | bytearray | memoryview | str, max_nesting: int = MAX_NE
             that reads JSON could be told them.
         TooDeep: more than `max_nesting` arrays and objects inside each other.
     """
-    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else bytes(data)
+    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     try:
         value = _parse(raw)
     except RecursionError:
@@ -83,10 +85,16 @@ def decode(data: bytes | bytearray | memoryview | str, max_nesting: int = MAX_NE
     return value
 
 
-def _parse(raw: bytes) -> Any:
-    if _has_long_number(raw):
+def _parse(raw: bytes | bytearray) -> Any:
+    if len(raw) > _PART:
+        return _parse_large(raw)
+    if _LONG_NUMBER in raw.translate(_DIGITS):
         # orjson would make a float of an integer beyond 64 bits.
         return _parse_slowly(raw, None)
+    return _parse_at_once(raw)
+
+
+def _parse_at_once(raw: bytes | bytearray) -> Any:
     try:
         return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -94,18 +102,28 @@ def _parse(raw: bytes) -> Any:
         return _parse_slowly(raw, str(error))
 
 
-def _has_long_number(raw: bytes) -> bool:
+def _parse_large(raw: bytes | bytearray) -> Any:
+    """Parse what is long by a parser that makes no copy of it, as orjson does."""
+    if _has(raw, _LONG_NUMBER):
+        return _parse_slowly(raw, None)
+    # This parser would make an infinity of a number that is too large.
+    if not _has(raw, *_LARGE_EXPONENTS):
+        with contextlib.suppress(ValueError):
+            return pydantic_core.from_json(raw, allow_inf_nan=False, cache_strings=False)
+    return _parse_at_once(raw)
+
+
+def _has(raw: bytes | bytearray, *patterns: bytes) -> bool:
     """Look part by part, each beginning before the last one's end: a copy of a large body is not small."""
-    if len(raw) <= _PART:
-        return _LONG_NUMBER in raw.translate(_DIGITS)
     overlap = len(_LONG_NUMBER) - 1
-    return any(
-        _LONG_NUMBER in raw[max(0, start - overlap) : start + _PART].translate(_DIGITS)
-        for start in range(0, len(raw), _PART)
-    )
+    for start in range(0, len(raw), _PART):
+        part = raw[max(0, start - overlap) : start + _PART].translate(_DIGITS)
+        if any(pattern in part for pattern in patterns):
+            return True
+    return False
 
 
-def _parse_slowly(raw: bytes, reason: str | None) -> Any:
+def _parse_slowly(raw: bytes | bytearray, reason: str | None) -> Any:
     try:
         return _STANDARD.decode(raw.decode("utf-8-sig"))
     except ValueError as error:
@@ -132,7 +150,19 @@ def _no_constant(name: str) -> float:
 _MOST_DIGITS: Final = 4000
 """Python reads no more than 4,300, since reading them takes quadratic time."""
 _STANDARD: Final = json.JSONDecoder(parse_int=_whole, parse_float=_finite, parse_constant=_no_constant)
-_DIGITS: Final = bytes(ord("0") if chr(byte).isdecimal() and byte < 128 else ord(" ") for byte in range(256))
+_DIGITS: Final = bytes.maketrans(
+    bytes(range(256)),
+    bytes(
+        ord("0")
+        if chr(byte) in "0123456789"
+        else byte
+        if chr(byte) in "e+"
+        else ord("e" if byte == 69 else " ")
+        for byte in range(256)
+    ),
+)
+"""Makes every digit a zero, leaves of an exponent what belongs to it, and nothing of the rest."""
+_LARGE_EXPONENTS: Final = (b"0e000", b"0e+000")
 _LONG_NUMBER: Final = b"0" * 19
 """So many digits in a row may be more than 64 bits."""
 _PART: Final = 64 * 1024

@@ -69,3 +69,13 @@ async def test_closing_writes_what_is_kept() -> None:
 async def test_everything_else_is_the_transports_own() -> None:
     transport, _ = corked()
     assert transport.get_extra_info("peername") == "the peername"
+
+
+async def test_a_large_body_is_written_after_its_head_without_a_copy() -> None:
+    wire = Wire()
+    corked = Corked(cast("asyncio.Transport", wire))
+    body = b"x" * 100_000
+    corked.write(HEAD)
+    corked.write(body)
+    assert wire.writes == [HEAD, body]
+    assert wire.writes[1] is body
