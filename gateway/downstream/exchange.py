@@ -212,6 +212,7 @@ class Exchange:
             await self._finish(response, status)
         finally:
             self._timer.cancel()
+            del self._timer  # it holds us
             self.outbox.close()
             if self._watching is not None:
                 self._watching.cancel()  # it holds nothing that would have to be waited for

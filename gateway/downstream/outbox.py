@@ -113,6 +113,7 @@ class Outbox:
     def close(self) -> None:
         """End the stream after what is queued."""
         self.closed = True
+        self._on_first = None  # nothing can be put any more; and who listens often holds this outbox
         _set(self._wake)
         _set(self._taken)
 
