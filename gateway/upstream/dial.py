@@ -14,7 +14,7 @@ from gateway.upstream.guardian import SHARED, Guardian
 from gateway.upstream.http import Endpoint
 from gateway.upstream.modern_connection import ModernConnection
 from gateway.upstream.port import Connection, Dialer, Era, Hello, Listener
-from gateway.upstream.probe import bounded, discover, or_close
+from gateway.upstream.probe import OTHER_ERA, bounded, discover, or_close
 from gateway.upstream.sse import SseChannel
 from gateway.upstream.stdio import StdioChannel
 from gateway.upstream.streamable_http_handshake import HandshakeHttpChannel
@@ -132,6 +132,7 @@ class HttpDialer:
         self._probe_timeout = probe_timeout
         self._tools = ToolHeaders(endpoint.config.name)
         self._era: Era | None = None
+        self._open: set[Conversation] = set()
 
     def __repr__(self) -> str:
         return f"<HttpDialer {self._endpoint!r}, {self._era or 'unknown'} era>"
@@ -197,10 +198,16 @@ class HttpDialer:
 
     def _remember(self, era: Era, conversation: Conversation) -> None:
         self._era = era
+        self._open.add(conversation)
 
         def forget() -> None:
+            self._open.discard(conversation)
             if conversation.why_closed != CLOSED_BY_US:
                 self._era = None
+            if conversation.why_closed == OTHER_ERA:
+                # What was agreed on with the server as it was holds on none of them.
+                for other in list(self._open):
+                    other.end(OTHER_ERA)
 
         conversation.on_end.append(forget)
 

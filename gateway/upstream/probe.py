@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from gateway.calls.model import Profile
 from gateway.config.resolved import ServerConfig
@@ -14,13 +14,31 @@ from gateway.errors import CallError, PeerError, ServerUnavailable
 from gateway.upstream.channel import Channel
 from gateway.upstream.connection import close, unavailable
 from gateway.upstream.conversation import Conversation
+from gateway.upstream.handshake import as_object
 from gateway.upstream.http import Rejected
 from gateway.upstream.modern import MODERN_VERSIONS, Envelope, Verdict, read_discover, read_refusal
-from gateway.upstream.port import Hello
+from gateway.upstream.port import Hello, Json
+from gateway.wire import jsonrpc
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+OTHER_ERA: Final = "the server is of another protocol era than before, as if started anew"
+"""Why a connection ends whose server no longer speaks its revision; its others end with it."""
+
+_DOUBT: Final = 2.0
+_OWN_ERRORS: Final = frozenset(
+    {
+        jsonrpc.PARSE_ERROR,
+        jsonrpc.METHOD_NOT_FOUND,
+        jsonrpc.INVALID_PARAMS,
+        jsonrpc.INTERNAL_ERROR,
+        jsonrpc.HEADER_MISMATCH,
+        jsonrpc.MISSING_CLIENT_CAPABILITY,
+    }
+)
+"""Codes that a modern server has reason to refuse a request with."""
 
 
 async def discover(conversation: Conversation, profile: Profile, timeout: float) -> Hello | None:
@@ -66,6 +84,29 @@ async def _probe(conversation: Conversation, envelope: Envelope, timeout: float)
             raise
         log.debug("server %s is no modern one: %s", conversation.server, error)
         return Verdict()
+
+
+def is_odd(status: int, said: Json | None) -> bool:
+    """Whether a modern server would hardly refuse a request so: with this HTTP status and JSON-RPC error."""
+    if not 400 <= status < 500 or status in (401, 403, 408, 429):
+        return False
+    return said is None or as_object(said.get("error")).get("code") not in _OWN_ERRORS
+
+
+async def is_modern_still(conversation: Conversation) -> bool:
+    """Ask a modern server again what it is; False only if it has said that it is none now."""
+    params = Envelope(MODERN_VERSIONS[-1], frozenset()).seal(None)
+    try:
+        async with asyncio.timeout(_DOUBT):
+            result = await conversation.request("server/discover", params, quiet=True)
+    except PeerError as error:
+        return read_refusal(error).retry_with is not None
+    except Rejected as error:
+        return not is_odd(error.status, None)
+    except (TimeoutError, CallError) as error:
+        log.debug("server %s did not say whether it is a modern one still: %r", conversation.server, error)
+        return True
+    return read_discover(result).hello is not None
 
 
 async def bounded(config: ServerConfig, dialling: Coroutine[Any, Any, T]) -> T:

@@ -23,6 +23,7 @@ from gateway.upstream.http import (
 )
 from gateway.upstream.port import Json
 from gateway.upstream.posting import Post
+from gateway.upstream.probe import OTHER_ERA
 from gateway.upstream.response import Response
 from gateway.upstream.subscriptions import list_changes
 from gateway.wire import jsonrpc, sse
@@ -120,7 +121,7 @@ class HandshakeHttpChannel:
         if tasks:
             await asyncio.wait(tasks, timeout=2.0)
         try:
-            if self._session is not None and self._conversation.why_closed != _FORGOT:
+            if self._session is not None and self._conversation.why_closed not in (_FORGOT, OTHER_ERA):
                 async with (
                     asyncio.timeout(2.0),
                     self._endpoint.open("DELETE", self._headers(), cookies=self._cookies) as response,
@@ -176,11 +177,19 @@ class HandshakeHttpChannel:
                 pending.fail(NotTaken(self._conversation.server, _FORGOT))
             self._conversation.end(_FORGOT)
             raise self._conversation.lost()
+        if self._is_other_era(said):
+            self._conversation.end(OTHER_ERA)
+            raise self._conversation.lost()
         if pending is None or said is None or response.status in (401, 403):
             raise error
         self._conversation.take(said, pending)
         if not pending.future.done():
             raise error
+
+    def _is_other_era(self, said: Json | None) -> bool:
+        """Whether an established connection is told that its revision is not spoken."""
+        code = as_object((said or {}).get("error")).get("code")
+        return code == jsonrpc.UNSUPPORTED_PROTOCOL_VERSION and self._conversation.connection is not None
 
     def _go_on(self, source: Json | Response, pending: Pending) -> None:
         """Carry a request to its end in a task, from its message or from the head of its response."""
@@ -287,6 +296,8 @@ class HandshakeHttpChannel:
         said, error = await self._endpoint.rejection(response)
         if response.status == 404 and self._session is not None and not _unknown_method(said):
             self._conversation.end(_FORGOT)
+        elif self._is_other_era(said):
+            self._conversation.end(OTHER_ERA)
         elif response.status >= 500:
             raise error
         elif response.status != 405:

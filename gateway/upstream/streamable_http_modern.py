@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from gateway.errors import ConnectionLost
 from gateway.upstream.addresses import Cookies
@@ -17,9 +18,13 @@ from gateway.upstream.http import (
 )
 from gateway.upstream.port import Json
 from gateway.upstream.posting import Post
+from gateway.upstream.probe import OTHER_ERA, is_modern_still, is_odd
 from gateway.upstream.response import Response
 from gateway.upstream.tool_headers import ToolHeaders
 from gateway.wire import sse
+
+_SURE: Final = 1.0
+"""Seconds for which a server that has said that it is modern is believed, however it refuses requests."""
 
 
 class ModernHttpChannel:
@@ -33,6 +38,8 @@ class ModernHttpChannel:
         self._conversation: Conversation | None = None
         self._exchanges: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
+        self._doubt = asyncio.Lock()
+        self._sure = -_SURE
 
     def __repr__(self) -> str:
         return f"<ModernHttpChannel {self._endpoint!r}, {len(self._exchanges)} open>"
@@ -93,6 +100,9 @@ class ModernHttpChannel:
     async def _read(self, conversation: Conversation, response: Response, pending: Pending) -> None:
         if not response.is_success:
             said, error = await self._endpoint.rejection(response)
+            if is_odd(response.status, said) and not await self._is_modern_still(conversation, pending):
+                conversation.end(OTHER_ERA)
+                raise conversation.lost()
             if said is None or response.status in (401, 403):
                 raise error
             conversation.take(said, pending)
@@ -106,6 +116,18 @@ class ModernHttpChannel:
             conversation.take_body(await self._endpoint.body(response), pending)
         else:
             raise unexpected_type(conversation.server, pending.method, response)
+
+    async def _is_modern_still(self, conversation: Conversation, pending: Pending) -> bool:
+        """Whether a server that refused a request oddly is what it was found to be; asked once a second."""
+        if conversation.connection is None or pending.method == "server/discover":
+            return True
+        loop = asyncio.get_running_loop()
+        async with self._doubt:
+            if loop.time() - self._sure > _SURE and not conversation.closed.is_set():
+                if not await is_modern_still(conversation):
+                    return False
+                self._sure = loop.time()
+        return not conversation.closed.is_set()
 
     @staticmethod
     def _take(conversation: Conversation, event: sse.Event, pending: Pending) -> bool:
