@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from typing import Final
 
-_LONG = 64
+_LONG: Final = 64
 """Bytes of a name beyond which it is none of those that come all the time, and is not remembered."""
+_MOST: Final = 2048
 
 
-def name_of(raw: bytes) -> str:
-    """Return a field's name in lower case."""
-    return raw.decode("latin-1").lower() if len(raw) > _LONG else _known(raw)
+class _Names(dict[bytes, str]):
+    """Names in lower case, by how they came. The same few come all the time."""
+
+    def __missing__(self, raw: bytes) -> str:
+        name = raw.decode("latin-1").lower()
+        if len(raw) <= _LONG:
+            if len(self) >= _MOST:
+                self.clear()
+            self[raw] = name
+        return name
 
 
-@lru_cache(2048)
-def _known(raw: bytes) -> str:
-    return raw.decode("latin-1").lower()
+name_of: Final[Callable[[bytes], str]] = _Names().__getitem__
+"""Return a field's name in lower case."""
 
 
 def value_of(raw: bytes) -> str:
