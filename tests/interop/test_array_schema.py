@@ -21,7 +21,7 @@ SCRIPT = Path(strangeness.__file__).with_name("strange.py")
 async def test_the_typescript_client_refuses_a_whole_list_for_one_such_tool(tmp_path: Path) -> None:
     async with raw_server("stdio-handshake", "--array", script=SCRIPT) as raw:
         assert raw.command is not None
-        with pytest.raises(AssertionError, match="the TypeScript client failed"):
+        with pytest.raises(AssertionError, match="the client failed; its error is above"):
             await converse("typescript", [raw.command, *raw.args], [Step("tools/list")], tmp_path)
 
 
