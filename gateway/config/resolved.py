@@ -224,7 +224,7 @@ class Limits:
     max_instructions: int = 65_536
     max_calls: int = 8192
     max_calls_per_client: int = 1024
-    max_loop_lag_ms: int = 100
+    max_loop_lag_ms: int = 500
     max_call_seconds: float = 3600.0
     max_tokens_per_question: int = 4096
     max_question_depth: int = 4

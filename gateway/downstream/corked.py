@@ -42,6 +42,16 @@ class Corked:
         self._flush()
         self._transport.close()
 
+    def write_eof(self) -> None:
+        """Write what is kept, and no more."""
+        self._flush()
+        self._transport.write_eof()
+
+    def abort(self) -> None:
+        """Close at once; what is kept is not written."""
+        self._head = b""
+        self._transport.abort()
+
     def is_closing(self) -> bool:
         """Whether it was closed, or is being."""
         return self._transport.is_closing()

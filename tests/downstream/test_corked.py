@@ -23,6 +23,12 @@ class Wire:
     def close(self) -> None:
         self.closed = True
 
+    def write_eof(self) -> None:
+        self.writes.append(b"(end)")
+
+    def abort(self) -> None:
+        self.closed = True
+
     def is_closing(self) -> bool:
         return self.closed
 
@@ -79,3 +85,19 @@ async def test_a_large_body_is_written_after_its_head_without_a_copy() -> None:
     corked.write(body)
     assert wire.writes == [HEAD, body]
     assert wire.writes[1] is body
+
+
+async def test_ending_writes_what_is_kept_before_the_end() -> None:
+    transport, wire = corked()
+    transport.write(HEAD)
+    transport.write_eof()
+    await asyncio.sleep(0)
+    assert wire.writes == [HEAD, b"(end)"]
+
+
+async def test_what_is_aborted_writes_nothing_later() -> None:
+    transport, wire = corked()
+    transport.write(HEAD)
+    transport.abort()
+    await asyncio.sleep(0)
+    assert (wire.writes, wire.closed) == ([], True)
