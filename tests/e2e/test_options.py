@@ -18,7 +18,7 @@ from gateway.capabilities.raw import RawTool
 from gateway.config import raw, raw_llm
 from gateway.config.raw_servers import RawServer
 from tests.support.options import conditions, llms, routing, techniques
-from tests.support.options.stand import Row, all_played, played
+from tests.support.options.stand import Row, played
 from tests.support.raw.peers import SCRIPT, raw_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -81,12 +81,6 @@ async def server() -> AsyncGenerator[str]:
         yield config.url
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def seen(server: str, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
-    """What each row gives with either value."""
-    return await all_played(ROWS, server, tmp_path_factory.mktemp("options"))
-
-
 async def test_every_option_has_a_row_and_every_row_an_option() -> None:
     shown = {row.option for row in ROWS} | {condition.option for condition in conditions.CONDITIONS}
     assert sorted(shown) == sorted(options())
@@ -99,13 +93,11 @@ async def test_no_field_about_who_answers_is_left_out_of_the_parts() -> None:
 
 
 @pytest.mark.extensive
-@pytest.mark.parametrize("number", range(len(ROWS)), ids=[row.option for row in ROWS])
-async def test_another_value_shows(number: int, seen: list[tuple[Any, ...]]) -> None:
-    for value in seen[number]:
-        if isinstance(value, BaseException):
-            raise value
-    assert seen[number] == ROWS[number].seen
-    assert seen[number][0] != seen[number][1]
+@pytest.mark.parametrize("row", ROWS, ids=[row.option for row in ROWS])
+async def test_another_value_shows(row: Row, server: str, tmp_path: Path) -> None:
+    one, other = [await played(row, row.values[which], server, tmp_path / str(which)) for which in (0, 1)]
+    assert (one, other) == row.seen
+    assert one != other
 
 
 @pytest.mark.extensive

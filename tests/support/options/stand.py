@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,7 +116,10 @@ class Stand:
     async def _left_waiting(self, request: Json) -> Json:
         """Ask; let the LLM speak only a moment after it was asked, if there is no answer then."""
         asking = asyncio.ensure_future(self.answer(request))
-        await self.services["one"].arrived.wait()
+        arrived = asyncio.ensure_future(self.services["one"].arrived.wait())
+        # It is not asked at all where the client's answer is there before its request has left.
+        await asyncio.wait((asking, arrived), return_when=asyncio.FIRST_COMPLETED)
+        arrived.cancel()
         await asyncio.wait((asking,), timeout=_MOMENT)
         self.release()
         return await asking
@@ -172,7 +175,6 @@ class Row:
 
 
 _MOMENT = 0.3
-_AT_ONCE = 8
 gates: dict[int, asyncio.Event] = {}
 """What `held` waits for, by the service's port."""
 
@@ -263,19 +265,6 @@ async def stand(row: Row, whole: Json, folder: Path) -> AsyncGenerator[Stand]:
 async def _silent(context: Any, params: Any) -> Any:
     """A client that never answers."""
     await asyncio.Event().wait()
-
-
-async def all_played(rows: Sequence[Row], url: str, folder: Path) -> list[tuple[Any, ...]]:
-    """Play every row with both of its values, several at a time; what went wrong is seen as it is."""
-    places = asyncio.Semaphore(_AT_ONCE)
-
-    async def one(number: int, row: Row, which: int) -> Any:
-        async with places:
-            return await played(row, row.values[which], url, folder / f"{number}-{which}")
-
-    plays = [one(number, row, which) for number, row in enumerate(rows) for which in (0, 1)]
-    seen = await asyncio.gather(*plays, return_exceptions=True)
-    return list(zip(seen[::2], seen[1::2], strict=True))
 
 
 async def played(row: Row, value: Any, url: str, folder: Path) -> Any:
