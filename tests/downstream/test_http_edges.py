@@ -13,7 +13,7 @@ import pytest
 from gateway.calls.model import Call, CallOutcome
 from gateway.config.resolved import ApiKey, Http, Limits
 from gateway.wire import sse
-from tests.support.front import Slow, ask, echo
+from tests.support.front import Held, Slow, ask, echo
 from tests.support.raw_http import ENVELOPE, META, EventStream, call, http, initialize, modern
 
 
@@ -339,25 +339,18 @@ async def test_long_lists_come_in_pages_whose_cursors_end_with_the_list(start_fr
 
 async def test_one_client_cannot_have_more_calls_in_flight_than_its_bound(start_front) -> None:
     front = await start_front(limits=Limits(max_calls_per_client=2))
-    started, go_on = asyncio.Semaphore(0), asyncio.Event()
-
-    async def slow(_: Call, scope: Any) -> CallOutcome:
-        started.release()
-        await go_on.wait()
-        return {"content": []}
-
-    front.servers.behaviours["slow"] = slow
+    slow = front.servers.behaviours["slow"] = Held()
     async with http(front) as client:
         session, other = await initialize(client), await initialize(client)
         running = [
             asyncio.create_task(client.post("/mcp", json=call("slow", n), headers=session)) for n in (1, 2)
         ]
         for _ in running:
-            await started.acquire()
+            await slow.started.acquire()
         refused = (await client.post("/mcp", json=call("slow", 3), headers=session)).json()
         assert "limits.max_calls_per_client" in refused["error"]["message"]
         unharmed = asyncio.create_task(client.post("/mcp", json=call("slow", 1), headers=other))
-        await started.acquire()
-        go_on.set()
+        await slow.started.acquire()
+        slow.go_on.set()
         for response in await asyncio.gather(*running, unharmed):
             assert "result" in response.json()

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx2
+import pytest
 
-from gateway.calls.model import Call, CallOutcome
 from gateway.config.resolved import Limits
 from gateway.downstream.load import Load
 from gateway.errors import Overloaded, ServerBusy
-from tests.support.front import Front, Slow, ask, echo
+from tests.support.front import Front, Held, Slow, ask, echo
 from tests.support.raw_http import ENVELOPE, META, EventStream, call, exchange, http, initialize, modern
 
 Json = dict[str, Any]
@@ -26,20 +26,13 @@ ANSWER: Json = {"action": "accept", "content": {"x": "1"}}
 @asynccontextmanager
 async def holding(front: Front, request: Json, count: int) -> AsyncIterator[list[asyncio.Task[Any]]]:
     """Have `count` calls in flight, sent alike; they end with the block."""
-    started, go_on = asyncio.Semaphore(0), asyncio.Event()
-
-    async def slow(_: Call, scope: Any) -> CallOutcome:
-        started.release()
-        await go_on.wait()
-        return {"content": []}
-
-    front.servers.behaviours["slow"] = slow
+    slow = front.servers.behaviours["slow"] = Held()
     async with http(front) as client:
         tasks = [asyncio.create_task(client.post("/mcp", **request)) for _ in range(count)]
         for _ in tasks:
-            await started.acquire()
+            await slow.started.acquire()
         yield tasks
-        go_on.set()
+        slow.go_on.set()
         for response in await asyncio.gather(*tasks):
             assert "result" in response.json()
 
@@ -101,18 +94,23 @@ def test_room_shrinks_while_the_loop_is_late_but_for_a_few_calls_there_always_is
     assert taken[-1] == 31
 
 
-async def test_of_what_came_at_once_no_more_is_taken_than_there_is_time_for(caplog: Any) -> None:
+async def test_of_what_came_at_once_no_more_is_taken_than_there_is_time_for(
+    caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     load = Load(Limits(max_loop_lag_ms=20))
+    now = asyncio.get_running_loop().time()
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
     load.start()
     load.stop()
     refused = 0
     for _ in range(200):
         if load.refusal() is None:
             load.calls += 1
-            time.sleep(0.002)  # noqa: ASYNC251 - what beginning a call costs
+            now += 0.002  # what beginning a call costs
         else:
             refused += 1
-    assert 32 <= load.calls < 120
+    # The 50 ms to the next beat, and five times as late as is too late.
+    assert load.calls == pytest.approx((0.05 + 5 * 0.02) / 0.002, abs=1)
     assert refused == 200 - load.calls
     assert (load.lagging, len(caplog.records)) == (True, 1)
     for _ in range(80):

@@ -196,6 +196,18 @@ class Slow:
         return {}
 
 
+class Held:
+    """A tool whose calls end when told: `started` counts them, `go_on` ends them all."""
+
+    def __init__(self) -> None:
+        self.started, self.go_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def __call__(self, _: Call, scope: Any) -> CallOutcome:
+        self.started.release()
+        await self.go_on.wait()
+        return {"content": []}
+
+
 async def echo(call: Call, scope: Any) -> CallOutcome:
     return {"content": [], "structuredContent": {"params": call.params}, "x-unknown": [1, {"deep": None}]}
 

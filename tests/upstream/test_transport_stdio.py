@@ -154,14 +154,16 @@ serve(heard=lambda: {"methods": [message["method"] for message in heard]})
 
 
 async def test_a_modern_server_that_starts_slowly_is_found_to_be_modern_after_all() -> None:
+    """It answers nothing before it has been taken for silent, and sent a second first message."""
     source = """
-time.sleep(0.3)
+waiting = [hear(), hear()]
 def modern(message):
     if message["method"] == "server/discover":
         answer(message, supportedVersions=["2026-07-28"], capabilities={}, resultType="complete")
     else:
         data = {"supported": ["2026-07-28"], "requested": "2025-11-25"}
         say({"jsonrpc": "2.0", "id": message["id"], "error": {"code": -32022, "message": "no", "data": data}})
+for message in waiting: modern(message)
 while True: modern(hear())
 """
     connection = await dial(stdio(source), probe_timeout=0.1)
