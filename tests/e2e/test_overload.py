@@ -14,7 +14,7 @@ from mcp import Client, MCPError
 
 from tests.support.clients import MODES, Mode
 from tests.support.gateway import Running, running_gateway
-from tests.support.modern_client import Round, modern_client
+from tests.support.modern_client import ModernClient, Round, modern_client
 from tests.support.parties import SAMPLING
 from tests.support.raw.peers import raw_server
 from tests.support.raw.stage import Show, Stage, staged
@@ -99,6 +99,13 @@ async def seen(gateway: Running, page: str) -> Json:
     return await gateway.api(f"/api/{page}", authorization=f"Bearer {KEYS['ANN']}")
 
 
+async def begun_at(server: Paced, client: ModernClient, count: int) -> asyncio.Task[Round]:
+    """Begin a call, and wait until it has become the server's `count`th."""
+    call = client.tool("s__work").begin()
+    await server.until_begun(count)
+    return call
+
+
 async def test_a_server_is_sent_no_more_calls_than_it_may_be_and_the_rest_in_turn_by_key(
     tmp_path: Path,
 ) -> None:
@@ -131,8 +138,7 @@ async def test_what_a_server_has_no_room_for_is_refused_by_the_settings_name_unt
         house(tmp_path, s=settings) as (gateway, server),
         modern_client(gateway.base, {}) as client,
     ):
-        begun = client.tool("s__work").begin()
-        await server.until_begun(1)
+        begun = await begun_at(server, client, 1)
         queued = client.tool("s__work").begin()
         await until(waiting(gateway, 1))
         for _ in range(5):
@@ -145,8 +151,7 @@ async def test_what_a_server_has_no_room_for_is_refused_by_the_settings_name_unt
         await server.until_begun(2)
         server.end_one()
         assert [(await each).status for each in (begun, queued)] == [200, 200]
-        after = client.tool("s__work").begin()
-        await server.until_begun(3)
+        after = await begun_at(server, client, 3)
         server.end_one()
         assert (await after).result["content"] == DONE["content"]
 
@@ -159,8 +164,7 @@ async def test_a_call_that_did_not_get_its_turn_in_half_its_time_is_told_so_and_
         house(tmp_path, s=settings) as (gateway, server),
         modern_client(gateway.base, {}) as client,
     ):
-        begun = client.tool("s__work").begin()
-        await server.until_begun(1)
+        begun = await begun_at(server, client, 1)
         busy(await client.tool("s__work").send(), "max_concurrent_calls")
         assert not begun.done()
         assert server.stage.started == 1
@@ -252,8 +256,7 @@ async def test_health_is_told_and_an_overloaded_gateway_comes_back_by_itself(tmp
         house(tmp_path, config={"limits": {"max_calls": 1}}, s={}) as (gateway, server),
         modern_client(gateway.base, {}) as client,
     ):
-        begun = client.tool("s__work").begin()
-        await server.until_begun(1)
+        begun = await begun_at(server, client, 1)
         refused = await client.tool("s__work").send()
         assert (refused.status, refused.error["data"]["overloaded"]) == (503, "gateway")
         assert "limits.max_calls" in refused.error["message"]
@@ -261,7 +264,6 @@ async def test_health_is_told_and_an_overloaded_gateway_comes_back_by_itself(tmp
         assert (await gateway.api("/api/calls"))["shed"]["gateway"] == 1
         server.end_one()
         assert (await begun).status == 200
-        again = client.tool("s__work").begin()
-        await server.until_begun(2)
+        again = await begun_at(server, client, 2)
         server.end_one()
         assert (await again).status == 200

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import Client
 from mcp.shared.exceptions import MCPError
 
 from tests.support.gateway import running_gateway
@@ -60,17 +63,24 @@ def served(httpd: Httpd) -> dict[str, Any]:
     return {"external_mcp": {"servers": [server]}}
 
 
-@ERAS
-async def test_a_call_that_a_restarted_server_did_not_take_is_sent_in_a_new_session(
-    tmp_path: Path, mode: str
-) -> None:
+@asynccontextmanager
+async def house(folder: Path, mode: str) -> AsyncIterator[tuple[Restarting, Client]]:
+    """A server that restarts, and a client of the gateway before it."""
     server = Restarting()
     async with (
         asyncio.timeout(DEADLINE),
         Httpd(server) as httpd,
-        running_gateway(tmp_path, served(httpd)) as gateway,
+        running_gateway(folder, served(httpd)) as gateway,
         Person().client(gateway.url, mode) as client,
     ):
+        yield server, client
+
+
+@ERAS
+async def test_a_call_that_a_restarted_server_did_not_take_is_sent_in_a_new_session(
+    tmp_path: Path, mode: str
+) -> None:
+    async with house(tmp_path, mode) as (server, client):
         for count in (1, 2, 3):
             answer = await client.call_tool("s__count", {})
             assert answer.structured_content == {"count": count}
@@ -83,13 +93,7 @@ async def test_a_call_that_a_restarted_server_did_not_take_is_sent_in_a_new_sess
 async def test_a_call_that_the_server_may_have_executed_is_never_sent_twice(
     tmp_path: Path, mode: str
 ) -> None:
-    server = Restarting()
-    async with (
-        asyncio.timeout(DEADLINE),
-        Httpd(server) as httpd,
-        running_gateway(tmp_path, served(httpd)) as gateway,
-        Person().client(gateway.url, mode) as client,
-    ):
+    async with house(tmp_path, mode) as (server, client):
         await client.call_tool("s__count", {})
         with pytest.raises(MCPError, match="ended the connection during the call"):
             await client.call_tool("s__break", {})

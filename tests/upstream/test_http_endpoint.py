@@ -313,12 +313,7 @@ async def test_a_cancelled_request_leaves_no_connection_and_no_task(parts: list[
     async with wire(play=play) as server, Used(f"http://127.0.0.1:{server.port}/") as endpoint:
         asking = asyncio.ensure_future(endpoint.ask())
         await server.until(lambda server: bool(server.requests))
-        for _ in range(5):
-            await asyncio.sleep(0)
-        asking.cancel()
-        await asyncio.wait({asking})
-        assert asking.cancelled()
-        await server.until(lambda server: server.left == 1)
+        await server.left_by(asking)
 
 
 async def test_an_address_that_nothing_can_be_connected_to_says_so() -> None:

@@ -116,12 +116,7 @@ async def test_a_cancelled_call_closes_its_connection_and_is_heard_of_no_more(pa
     async with modern(*parts) as (server, connection):
         calling = asyncio.ensure_future(call(connection, "t"))
         await server.until(lambda server: len(server.requests) == 2)
-        for _ in range(10):
-            await asyncio.sleep(0)
-        calling.cancel()
-        await asyncio.wait({calling})
-        assert calling.cancelled()
-        await server.until(lambda server: server.left == 1)
+        await server.left_by(calling)
 
 
 async def test_a_redirected_call_is_answered_and_its_connection_used_again() -> None:

@@ -81,6 +81,42 @@ def limit(seconds: float) -> str:
     return f"the client did not answer within {seconds:g} s"
 
 
+def of_limits(model: str, kind: str, at: str, timeout: str) -> list[Row]:
+    """The rows of what holds the one who is asked, at one place, where the field of the time is `timeout`."""
+    request, one = (SAMPLING, SPEAKING) if kind == "sampling" else (ELICITATION, FILLING)
+    strategy = f"{kind}.default_{kind}_strategy"
+    return [
+        Row(
+            f"{model}.{timeout}",
+            f"{at}.{timeout}",
+            (0.05, 0.1),
+            (limit(0.05), limit(0.1)),
+            _reason if kind == "sampling" else _form_reason,
+            base={strategy: CLIENT},
+            silent=True,
+            one=one,
+        ),
+        Row(
+            f"{model}.fallback_to_magictunnel",
+            f"{at}.fallback_to_magictunnel",
+            (True, False),
+            ("llm", FAILED),
+            lambda s: s.who(request),
+            base={strategy: "client_first"},
+            person=Person(fails=BUSY),
+            one=one,
+        ),
+        Row(
+            f"{model}.max_retry_attempts",
+            f"{at}.max_retry_attempts",
+            (0, 1),
+            ([1, 0], [2, 0]),
+            _first_asked if kind == "sampling" else _form_asked,
+            one=FAILING,
+        ),
+    ]
+
+
 def of_kind(model: str, kind: str) -> list[Row]:
     """The rows of what stands alike under `sampling` and under `elicitation`."""
     request = SAMPLING if kind == "sampling" else ELICITATION
@@ -88,7 +124,6 @@ def of_kind(model: str, kind: str) -> list[Row]:
     at = f"{kind}.{strategy}"
     one = {"one": FILLING} if kind == "elicitation" else {}
     who = lambda s: s.who(request)  # noqa: E731
-    reason = _reason if kind == "sampling" else _form_reason
     asked = _first_asked if kind == "sampling" else _form_asked
 
     def row(option: str, place: str, values: Any, seen: Any, play: Play, **more: Any) -> Row:
@@ -97,32 +132,7 @@ def of_kind(model: str, kind: str) -> list[Row]:
     return [
         row(f"{model}.enabled", f"{kind}.enabled", (True, False), ("llm", REFUSED_CODE), who),
         row(f"{model}.{strategy}", at, (LLM, CLIENT), ("llm", "client"), who),
-        row(
-            f"{model}.default_timeout_seconds",
-            f"{kind}.default_timeout_seconds",
-            (0.05, 0.1),
-            (limit(0.05), limit(0.1)),
-            reason,
-            base={at: CLIENT},
-            silent=True,
-        ),
-        row(
-            f"{model}.fallback_to_magictunnel",
-            f"{kind}.fallback_to_magictunnel",
-            (True, False),
-            ("llm", FAILED),
-            who,
-            base={at: "client_first"},
-            person=Person(fails=BUSY),
-        ),
-        row(
-            f"{model}.max_retry_attempts",
-            f"{kind}.max_retry_attempts",
-            (0, 1),
-            ([1, 0], [2, 0]),
-            asked,
-            one=FAILING,
-        ),
+        *of_limits(model, kind, kind, "default_timeout_seconds"),
         row(
             f"{model}.llm_configs",
             f"{kind}.llm_configs",
@@ -183,10 +193,8 @@ def levels(model: str, kind: str) -> list[Row]:
 
 def of_routing(model: str, kind: str) -> list[Row]:
     """The rows of level 2 for one kind."""
-    at, strategy = f"{ROUTING}.{kind}", f"{kind}.default_{kind}_strategy"
+    at = f"{ROUTING}.{kind}"
     request, one = (SAMPLING, SPEAKING) if kind == "sampling" else (ELICITATION, FILLING)
-    reason = _reason if kind == "sampling" else _form_reason
-    asked = _first_asked if kind == "sampling" else _form_asked
     who = lambda s: s.who(request)  # noqa: E731
     named: list[tuple[str, Any]] = [("default_strategy", CLIENT), ("server_strategies", {"raw": CLIENT})]
     return [
@@ -194,33 +202,7 @@ def of_routing(model: str, kind: str) -> list[Row]:
             Row(f"{model}.{field}", f"{at}.{field}", (ABSENT, value), ("llm", "client"), who, one=one)
             for field, value in named
         ],
-        Row(
-            f"{model}.fallback_to_magictunnel",
-            f"{at}.fallback_to_magictunnel",
-            (True, False),
-            ("llm", FAILED),
-            who,
-            base={strategy: "client_first"},
-            person=Person(fails=BUSY),
-            one=one,
-        ),
-        Row(
-            f"{model}.max_retry_attempts",
-            f"{at}.max_retry_attempts",
-            (0, 1),
-            ([1, 0], [2, 0]),
-            asked,
-            one=FAILING,
-        ),
-        Row(
-            f"{model}.timeout_seconds",
-            f"{at}.timeout_seconds",
-            (0.05, 0.1),
-            (limit(0.05), limit(0.1)),
-            reason,
-            base={strategy: CLIENT},
-            silent=True,
-        ),
+        *of_limits(model, kind, at, "timeout_seconds"),
     ]
 
 

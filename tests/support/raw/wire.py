@@ -10,6 +10,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 END = "the server closes the connection"
 RESET = "the server resets the connection"
@@ -69,6 +70,15 @@ class Wire:
             while not true(self):
                 self.changed.clear()
                 await self.changed.wait()
+
+    async def left_by(self, asking: asyncio.Future[Any]) -> None:
+        """Cancel who waits for an answer, once what was sent of it is there; its connection must be left."""
+        for _ in range(10):
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait({asking})
+        assert asking.cancelled()
+        await self.until(lambda server: server.left == 1)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
