@@ -159,6 +159,7 @@ async def ended(call: Any) -> Json:
 
 
 @pytest.mark.extensive
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("provider", "kind"), [("openai", "sampling"), ("openai", "elicitation"), ("anthropic", "sampling")]
 )
@@ -189,6 +190,7 @@ async def test_a_real_server_takes_part_in_every_strategy(
 
 
 @pytest.mark.extensive
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 async def test_a_real_server_is_stopped_when_the_client_is_quicker(
     url: str, tmp_path: Path, provider: str
