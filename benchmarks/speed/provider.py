@@ -23,12 +23,13 @@ Fault = Callable[[int], str | None]
 
 
 class Provider:
-    """The service. `url` is its base address; `requests` counts what came."""
+    """The service. `url` is its base address; `requests` counts what came, `last` is the newest body."""
 
     def __init__(self, fault: Fault | None = None) -> None:
         self.spent = 0.0
         self.requests = 0
         self.port = 0
+        self.last = b""
         self.fault: Fault = fault or (lambda _: None)
 
     @property
@@ -43,6 +44,7 @@ class Provider:
     def answer(self, head: bytes, body: bytes) -> bytes | None:
         """Return the response to one request; None breaks the connection."""
         self.requests += 1
+        self.last = body
         fault = self.fault(self.requests)
         if fault == "reset":
             return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -52,7 +53,7 @@ class State:
     def __init__(self, count: int) -> None:
         self.fixed = Fixed(count)
         self.sessions: set[bytes] = set()
-        self.asked: dict[str, asyncio.Future[Json]] = {}
+        self.asked: dict[str, asyncio.Future[tuple[Json, float]]] = {}
         self._numbers = 0
 
     def number(self) -> int:
@@ -146,7 +147,8 @@ class Connection(asyncio.Protocol):
     def _answered(self, message: Json) -> None:
         waiting = self.state.asked.pop(message["id"], None)
         if waiting is not None and not waiting.done():
-            waiting.set_result(message.get("result") or {"error": message["error"]})
+            answer = message.get("result") or {"error": message["error"]}
+            waiting.set_result((answer, time.perf_counter()))
 
     def _slow(self, request_id: Any, method: str, params: Json, modern: bool) -> None:
         """Answer what takes a stream, a question or time."""
@@ -188,13 +190,14 @@ class Connection(asyncio.Protocol):
         waiting = self.state.asked[number] = asyncio.get_running_loop().create_future()
         self._transport.write(STREAM)
         try:
+            asked = time.perf_counter()
             await self._event(
                 orjson.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params})
             )
-            text = answer_text(await waiting)
+            answer, came = await waiting
         finally:
             self.state.asked.pop(number, None)
-        await self._event(response(request_id, text_result(text, False)))
+        await self._event(response(request_id, text_result(answer_text(answer), False, came - asked)))
         self._transport.write(b"0\r\n\r\n")
 
     async def _subscribe(self, request_id: Any, params: Json) -> None:
@@ -225,10 +228,12 @@ def _round(name: str, params: Json) -> bytes:
     """The result of a modern call that asks: the question, or what became of it."""
     answers: Json = params.get("inputResponses") or {}
     if "question" in answers:
-        return text_result(answer_text(answers["question"]), True)
+        waited = time.perf_counter() - float(params["requestState"])
+        return text_result(answer_text(answers["question"]), True, waited)
     method, asked = QUESTIONS[name]
     questions = {"question": {"method": method, "params": asked}}
-    return orjson.dumps({"resultType": "input_required", "inputRequests": questions, "requestState": "asked"})
+    state = repr(time.perf_counter())  # of this machine's clock, which all its processes share
+    return orjson.dumps({"resultType": "input_required", "inputRequests": questions, "requestState": state})
 
 
 async def serve(port: int) -> None:

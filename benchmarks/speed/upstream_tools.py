@@ -15,6 +15,8 @@ Json = dict[str, Any]
 MODERN = "2026-07-28"
 HANDSHAKES = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")
 ENVELOPE = "io.modelcontextprotocol/protocolVersion"
+WAITED = "bench/waited"
+"""In the `_meta` of a tool that asked: seconds from writing its question to having read the answer."""
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 BIG = 1_000_000
 """Bytes of the text that `big` returns."""
@@ -82,9 +84,11 @@ def pin() -> None:
         os.sched_setaffinity(0, {int(core) for core in named.split(",")})
 
 
-def text_result(text: str, modern: bool) -> bytes:
-    """A tool's result of one text, encoded."""
+def text_result(text: str, modern: bool, waited: float | None = None) -> bytes:
+    """A tool's result of one text, encoded; `waited` is how many seconds the answer to its question took."""
     content: Json = {"content": [{"type": "text", "text": text}]}
+    if waited is not None:
+        content["_meta"] = {WAITED: waited}
     return orjson.dumps({"resultType": "complete", **content} if modern else content)
 
 

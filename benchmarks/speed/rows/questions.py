@@ -1,12 +1,21 @@
 """What a question costs: answered by the client against two plain calls, and by an LLM that takes no time.
 
 Every sample is taken in turns with plain calls through the same gateway, on one connection.
+
+What an own LLM's answer costs is taken three ways in one run. **added**: the server says how long it
+waited for the answer, from writing its question to having read the answer; less what the provider
+takes for the very same HTTP request when it is sent to it directly. **at the client**: the call that asks
+less a plain call, less the provider again; it has in it the server's asking and its second exchange with the
+gateway, which no gateway could spare. **processor**: what the gateway's process computes for a call
+that asks more than for a plain one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import statistics
+import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -15,8 +24,9 @@ from benchmarks.speed.figures import Row, Samples
 from benchmarks.speed.gateways.port import Behind, Era
 from benchmarks.speed.gateways.registry import BACKCHANNEL
 from benchmarks.speed.provider import KEY, Provider, providing
-from benchmarks.speed.rows.clock import Work, interleaved
+from benchmarks.speed.rows.clock import Work, cpu_seconds, interleaved, seconds
 from benchmarks.speed.stand import Running, Stand
+from benchmarks.speed.upstream_tools import WAITED
 
 ERAS: tuple[Era, ...] = ("handshake", "modern")
 ROUNDS = 200
@@ -32,7 +42,15 @@ ANSWERS: dict[str, Json] = {
 }
 TOOLS = {"sampling": "ask", "elicitation": "ask_elicit"}
 UNITS_OF_CLIENT = {"two plain calls": "ms", "the call that asks": "ms", "ratio": "x"}
-UNITS_OF_LLM = {"plain call": "ms", "provider": "ms", "added": "ms"}
+UNITS_OF_LLM = {
+    "plain call": "ms",
+    "the call that asks": "ms",
+    "the server waits": "ms",
+    "provider": "ms",
+    "added": "ms",
+    "at the client": "ms",
+    "processor": "ms",
+}
 
 
 def answer(method: str, params: Json) -> Json:  # noqa: ARG001
@@ -125,19 +143,55 @@ async def _to_the_llm(stand: Stand) -> list[Row]:
             async with stand.running(BACKCHANNEL, behind) as running, _client(running, server) as client:
                 words = f"sampling answered by an instant provider, {server} client and server"
                 samples = Samples(words, UNITS_OF_LLM)
-                works = (client.plain(), client.asking("ask"))
-                await interleaved(works, 3)  # the provider's client is built at its first use
+                directly = Pool(provider.url)
+                await _answered(
+                    client, provider, directly, 10
+                )  # warm: the provider's client is built at its first use
                 for _ in range(stand.options.runs):
-                    spent, asked_before = provider.spent, provider.requests
-                    plain, asked = await interleaved(works, _rounds(stand))
-                    own = (provider.spent - spent) / (provider.requests - asked_before)
-                    samples.add(
-                        BACKCHANNEL.name,
-                        **{
-                            "plain call": plain * 1000,
-                            "provider": own * 1000,
-                            "added": (asked - plain - own) * 1000,
-                        },
-                    )
+                    taken = await _answered(client, provider, directly, _rounds(stand))
+                    samples.add(BACKCHANNEL.name, **{name: each * 1000 for name, each in taken.items()})
+                directly.close()
                 rows += samples.rows([BACKCHANNEL.name])
     return rows
+
+
+async def _answered(client: _Client, provider: Provider, directly: Pool, rounds: int) -> dict[str, float]:
+    """Take one run's figures, in seconds: medians, but for the processor's time, which is a mean."""
+    process = client.running.process
+    assert process is not None
+    plain, asking = client.plain(), client.asking("ask")
+    taken: dict[str, list[float]] = {"plain": [], "asks": [], "waits": [], "provider": []}
+    computed = {"plain": 0.0, "asks": 0.0}
+    for _ in range(rounds):
+        before = cpu_seconds(process)
+        taken["plain"].append(await seconds(plain))
+        between = cpu_seconds(process)
+        began = time.perf_counter()
+        ended = await asking()
+        taken["asks"].append(time.perf_counter() - began)
+        computed["asks"] += cpu_seconds(process) - between
+        computed["plain"] += between - before
+        taken["waits"].append(ended.result["_meta"][WAITED])
+        taken["provider"].append(await _asked_directly(provider, directly))
+    middle = {name: statistics.median(each) for name, each in taken.items()}
+    return {
+        "plain call": middle["plain"],
+        "the call that asks": middle["asks"],
+        "the server waits": middle["waits"],
+        "provider": middle["provider"],
+        "added": middle["waits"] - middle["provider"],
+        "at the client": middle["asks"] - middle["plain"] - middle["provider"],
+        "processor": (computed["asks"] - computed["plain"]) / rounds,
+    }
+
+
+async def _asked_directly(provider: Provider, directly: Pool) -> float:
+    """Send the provider its last request once more, without a gateway; returns the seconds it took."""
+    headers = {"content-type": "application/json", "authorization": f"Bearer {os.environ[KEY]}"}
+    began = time.perf_counter()
+    connection = await directly.send("POST", headers, provider.last, f"{directly.path}/chat/completions")
+    body = await connection.body()
+    took = time.perf_counter() - began
+    directly.release(connection)
+    assert b"choices" in body, body
+    return took
