@@ -34,8 +34,8 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "calls": ANSWERS,
     "security": CONFIG,
     "observability": CONFIG | {"answers.model", "codes"},
-    # Providers are spoken to in HTTP, as servers are.
-    "llm": CONFIG | {"upstream.http_pool", "upstream.response"},
+    # Providers are spoken to in HTTP and JSON, as servers are.
+    "llm": CONFIG | {"upstream.http_pool", "upstream.response", "wire.jsonrpc"},
     "store": ANSWERS,
     "upstream": CONFIG | {"calls", "wire"},
     "downstream": CONFIG | {"calls", "wire", "security"},

@@ -11,6 +11,7 @@ from typing import Any, cast
 import httpx2
 
 from gateway.errors import ProviderError
+from gateway.llm.again import Again
 from gateway.llm.asking import insisted, within
 from gateway.llm.blocks import (
     Block,
@@ -25,6 +26,7 @@ from gateway.llm.failures import (
     Peer,
     Refusal,
     malformed,
+    told,
     unreachable,
     unreadable,
     unsupported,
@@ -66,12 +68,14 @@ class Anthropic:
         url = base_url or OFFICIAL
         self._peer = Peer(self.name, model, url, api_key_env, api_key)
         self._sdk = anthropic
+        transport = Transport()
+        self._again = Again(transport)
         self._client = anthropic.AsyncAnthropic(
             api_key=api_key,
             base_url=url,
             max_retries=0,
             timeout=None,
-            http_client=anthropic.DefaultAsyncHttpxClient(transport=Transport()),
+            http_client=anthropic.DefaultAsyncHttpxClient(transport=transport),
         )
         self._temperature = True
 
@@ -103,14 +107,16 @@ class Anthropic:
 
     async def _send(self, prompt: Prompt, messages: list[Json]) -> Json | Refusal:
         sdk = self._sdk
+        request = self._request(prompt, messages)
         try:
-            # The SDK's own `create` copies a request by its types, which took longer than sending it.
-            reply = await self._client.post(
-                "/v1/messages", cast_to=httpx2.Response, body=self._request(prompt, messages)
-            )
+            reply = await self._again.post(request, lambda: self._by_the_sdk(request))
+            if reply.status >= 400:
+                return _refusal(reply.status, told(reply.content), reply.headers)
             body: object = json.loads(reply.content)
         except sdk.APIStatusError as error:
             return _refusal(error.response.status_code, error.body, error.response.headers)
+        except httpx2.RequestError as error:
+            raise unreachable(self._peer, type(error).__name__) from None
         except sdk.APIConnectionError as error:
             raise unreachable(self._peer, type(error.__cause__ or error).__name__) from None
         except sdk.AnthropicError as error:
@@ -122,6 +128,10 @@ class Anthropic:
         if not isinstance(body, dict):
             raise unreadable(self._peer, "JSON that is not an object")
         return cast("Json", body)
+
+    async def _by_the_sdk(self, request: Json) -> httpx2.Response:
+        # The SDK's own `create` copies a request by its types, which took longer than sending it.
+        return await self._client.post("/v1/messages", cast_to=httpx2.Response, body=request)
 
     def _request(self, prompt: Prompt, messages: list[Json]) -> Json:
         request: Json = {"model": self.model, "messages": messages, "max_tokens": prompt.max_tokens}

@@ -10,6 +10,7 @@ key was taken out, and not at all when it repeats the prompt.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,6 +65,15 @@ class Refusal:
     code: str = ""
     message: str = ""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def told(body: bytes) -> object:
+    """Return what the body of an error says: JSON, or text; None if it is empty."""
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text or None
 
 
 def timed_out(peer: Peer, seconds: float) -> ProviderError:

@@ -11,6 +11,7 @@ from typing import Any, cast
 import httpx2
 
 from gateway.errors import ProviderError
+from gateway.llm.again import Again
 from gateway.llm.asking import insisted, within
 from gateway.llm.blocks import (
     Block,
@@ -27,6 +28,7 @@ from gateway.llm.failures import (
     Peer,
     Refusal,
     malformed,
+    told,
     unreachable,
     unreadable,
     unsupported,
@@ -74,12 +76,14 @@ class OpenAi:
         self._sdk = openai
         # A service without keys gets no Authorization header, least of all one from the environment.
         self._options: Json = {} if api_key else {"headers": {"Authorization": openai.Omit()}}
+        transport = Transport()
+        self._again = Again(transport)
         self._client = openai.AsyncOpenAI(
             api_key=api_key or "none",
             base_url=url,
             max_retries=0,
             timeout=None,
-            http_client=openai.DefaultAsyncHttpxClient(transport=Transport()),
+            http_client=openai.DefaultAsyncHttpxClient(transport=transport),
         )
         self._limit = "max_completion_tokens" if url.rstrip("/") == OFFICIAL else "max_tokens"
         self._temperature = True
@@ -121,17 +125,16 @@ class OpenAi:
 
     async def _send(self, prompt: Prompt, messages: list[Json]) -> Json | Refusal:
         sdk = self._sdk
+        request = self._request(prompt, messages)
         try:
-            # The SDK's own `create` copies a request by its types, which took longer than sending it.
-            reply = await self._client.post(
-                "/chat/completions",
-                cast_to=httpx2.Response,
-                body=self._request(prompt, messages),
-                options=cast("Any", self._options),
-            )
+            reply = await self._again.post(request, lambda: self._by_the_sdk(request))
+            if reply.status >= 400:
+                return _refusal(reply.status, told(reply.content), reply.headers)
             body: object = json.loads(reply.content)
         except sdk.APIStatusError as error:
             return _refusal(error.response.status_code, error.body, error.response.headers)
+        except httpx2.RequestError as error:
+            raise unreachable(self._peer, type(error).__name__) from None
         except sdk.APIConnectionError as error:
             raise unreachable(self._peer, _reason(error)) from None
         except sdk.OpenAIError as error:
@@ -143,6 +146,15 @@ class OpenAi:
         if not isinstance(body, dict):
             raise unreadable(self._peer, "JSON that is not an object")
         return cast("Json", body)
+
+    async def _by_the_sdk(self, request: Json) -> httpx2.Response:
+        # The SDK's own `create` copies a request by its types, which took longer than sending it.
+        return await self._client.post(
+            "/chat/completions",
+            cast_to=httpx2.Response,
+            body=request,
+            options=cast("Any", self._options),
+        )
 
     def _request(self, prompt: Prompt, messages: list[Json]) -> Json:
         request: Json = {"model": self.model, "messages": messages, self._limit: prompt.max_tokens}

@@ -6,6 +6,8 @@ A request goes out in one write, and its response is collected by callbacks (doc
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import httpx2
@@ -17,6 +19,15 @@ MOST_BYTES: Final = 64 * 1024 * 1024
 """The most that a response's body may have, before its content encoding is taken off."""
 _TOLD_OTHERWISE: Final = frozenset({"transfer-encoding", "set-cookie"})
 """The body is whole, and each cookie has a field of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sendable:
+    """A request but for its body: where it goes, and its head as it goes over the wire."""
+
+    request: httpx2.Request
+    pool: HttpPool
+    head: bytes
 
 
 class Transport(httpx2.AsyncBaseTransport):
@@ -37,10 +48,40 @@ class Transport(httpx2.AsyncBaseTransport):
             httpx2.LocalProtocolError: the request can be none of HTTP.
             httpx2.RemoteProtocolError: the exchange broke, or the response is too large or none of HTTP.
         """
-        content = await request.aread()
+        sendable = self.sendable(request)
+        response, body = await self._exchange(sendable, sendable.head, await request.aread())
+        return _response(response, body, request)
+
+    def sendable(self, request: httpx2.Request, without: Container[str] = ()) -> Sendable:
+        """Return a request as it is to be sent, without its body and the fields of these names.
+
+        Raises:
+            httpx2.ConnectError: its proxy is none.
+            httpx2.LocalProtocolError: it can be none of HTTP.
+        """
         try:
             pool = self._pool(Origin.of(request.url))
-            head = _head(request, pool)
+        except NotConnected as error:
+            raise httpx2.ConnectError(str(error), request=request) from error
+        fields = [field for field in request.headers.raw if field[0].lower().decode("latin-1") not in without]
+        return Sendable(request, pool, _head(request, fields, pool))
+
+    async def send(self, sendable: Sendable, content: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        """Send a request that has no length yet; returns status, headers and body of the response, unpacked.
+
+        Raises:
+            httpx2.TransportError: as `handle_async_request`.
+            httpx2.DecodingError: the body is not in the encoding that it says.
+        """
+        head = b"%bcontent-length: %d\r\n\r\n" % (sendable.head[:-2], len(content))
+        response, body = await self._exchange(sendable, head, content)
+        if "content-encoding" in response.headers:
+            body = _response(response, body, sendable.request).content
+        return response.status, response.headers, body
+
+    async def _exchange(self, sendable: Sendable, head: bytes, content: bytes) -> tuple[Response, bytes]:
+        request, pool = sendable.request, sendable.pool
+        try:
             connection = pool.idle() or await pool.connect()
         except NotConnected as error:
             raise httpx2.ConnectError(str(error), request=request) from error
@@ -59,7 +100,7 @@ class Transport(httpx2.AsyncBaseTransport):
 
         response = connection.begin(request.method, head + content, collect)
         try:
-            body = await arrived
+            return response, await arrived
         except Broken as error:
             raise httpx2.RemoteProtocolError(str(error), request=request) from error
         except TooLarge as error:
@@ -68,7 +109,6 @@ class Transport(httpx2.AsyncBaseTransport):
         except BaseException:
             response.cancel()
             raise
-        return _response(response, body, request)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -83,10 +123,9 @@ class Transport(httpx2.AsyncBaseTransport):
         return pool
 
 
-def _head(request: httpx2.Request, pool: HttpPool) -> bytes:
+def _head(request: httpx2.Request, fields: list[tuple[bytes, bytes]], pool: HttpPool) -> bytes:
     """Return the head of a request as it goes over the wire (RFC 9112, 3)."""
     target = request.url.raw_path
-    fields = request.headers.raw
     if (proxy := pool.absolute) is not None:
         target = b"%b://%b%b" % (request.url.raw_scheme, request.url.netloc, target)
         if proxy.userinfo:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from contextlib import aclosing, suppress
 
 import pytest
@@ -34,10 +35,22 @@ async def fail(provider: Provider, asked: Prompt, timeout: float = 5.0) -> Provi
     return caught.value
 
 
+def facts(failure: ProviderError) -> tuple[object, ...]:
+    words = re.sub(r":[0-9]+", "", str(failure))  # the port is another each time
+    return failure.code, failure.retryable, failure.status, failure.retry_after, words
+
+
 async def failure_after(dialect: Dialect, step: Step, timeout: float = 5.0) -> ProviderError:
+    """Return how a provider fails; one that has been answered before must fail alike."""
     async with scripted_http(step) as server:
         failure = await fail(dialect.make(server.url), prompt(SECRET_WORDS), timeout)
         assert len(server.requests) == 1, "a provider must not retry by itself"
+    async with scripted_http(answer(dialect.said("ok")), step) as server:
+        provider = dialect.make(server.url)
+        await provider.complete(prompt("Hi"), timeout=5)
+        later = await fail(provider, prompt(SECRET_WORDS), timeout)
+        assert len(server.requests) == 2, "a provider must not retry by itself"
+    assert facts(later) == facts(failure)
     assert KEY not in str(failure)
     assert "swordfish" not in str(failure)
     assert dialect.name in str(failure)
@@ -61,6 +74,36 @@ async def test_a_text_answer_carries_words_model_usage_and_stop_reason(dialect: 
     assert (request.method, request.path) == ("POST", dialect.path)
     assert request.json["model"] == provider.model
     assert KEY in request.headers.get("authorization", "") + request.headers.get("x-api-key", "")
+
+
+async def test_a_second_request_is_the_first_with_another_body(dialect: Dialect) -> None:
+    async with (
+        scripted_http(answer(dialect.said("one")), answer(dialect.said("two"))) as server,
+        aclosing(dialect.make(server.url)) as provider,
+    ):
+        done = [await provider.complete(prompt(words), timeout=5) for words in ("Hi", "And a longer one, é")]
+    assert [one.content for one in done] == [text("one"), text("two")]
+    first, second = server.requests
+    assert (second.method, second.path) == (first.method, first.path)
+    differ = {name for name in first.headers if first.headers[name] != second.headers.get(name)}
+    assert differ == {"content-length"}
+    assert first.headers.keys() == second.headers.keys()
+    assert "And a longer one, é" in json.dumps(second.json, ensure_ascii=False)
+
+
+async def test_cancelling_a_later_request_aborts_it_too(dialect: Dialect) -> None:
+    async with (
+        scripted_http(answer(dialect.said("ok")), silence()) as server,
+        aclosing(dialect.make(server.url)) as provider,
+    ):
+        await provider.complete(prompt("Hi"), timeout=5)
+        server.arrived.clear()
+        task = asyncio.create_task(provider.complete(prompt("Hi"), timeout=30))
+        await asyncio.wait_for(server.arrived.wait(), 5)
+        task.cancel()
+        await asyncio.wait_for(server.client_left.wait(), 5)
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
 
 async def test_turns_keep_their_order_whether_one_block_or_a_list(dialect: Dialect) -> None:
