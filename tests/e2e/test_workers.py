@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
+import pytest_asyncio
 
 from tests.support.command_line import run, write
 from tests.support.handshake_client import handshake_client
@@ -17,7 +21,10 @@ from tests.support.parties import ELICITATION, ENVIRON, SAMPLING, llm_config, sp
 from tests.support.processes import none_left
 from tests.support.raw.stage import Show, Stage
 from tests.support.raw_http import BOTH, EventStream, call
+from tests.support.scripted_http import ScriptedHttp
 from tests.support.workers import Workers, workers_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Json = dict[str, Any]
 EVERYTHING: Json = {"elicitation": {}, "sampling": {}}
@@ -37,67 +44,105 @@ async def ask_and_hang(show: Show) -> Json:
     raise AssertionError
 
 
-async def test_a_session_is_served_wherever_its_requests_arrive(tmp_path: Path) -> None:
-    async with workers_of(tmp_path, Stage(ask=ask)) as workers:
-        assert re.search(r" — 2 workers, 1 server: s \(up, 1 tool\)$", workers.served.line)
-        answer = {"result": {"action": "accept", "content": {"colour": "client blue"}}}
-        async with handshake_client(workers.base, EVERYTHING, lambda _: answer, fresh=True) as client:
-            before = await workers.forwarded()
-            for _ in range(3):
-                response, asked = await client.call("ask", {})
-                assert len(asked) == 2
-                assert response["result"]["structuredContent"]["answer"] == blue()
-            # Nine POSTs, dealt out in turn: those of calls and those with answers.
-            assert await workers.forwarded() - before >= 3
-        gone = {await workers.ping(client.sent) for _ in range(4)}
-        assert gone == {404}
-        decisions = (await workers.api("/api/decisions?limit=5"))["decisions"]
-        assert len(decisions) == 5
-        assert {decision["worker"] for decision in decisions} == {int(client.sent["mcp-session-id"][0])}
+async def sample(show: Show) -> Json:
+    """Ask the LLM; return what it said, or why it did not."""
+    return answered(await show.ask(SAMPLING["method"], SAMPLING["params"]))
 
 
-async def test_the_general_stream_and_a_broken_one_are_taken_up_at_any_worker(tmp_path: Path) -> None:
-    go_on = asyncio.Event()
+class Slow:
+    """A tool that goes on when told."""
 
-    async def slow(show: Show) -> Json:
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+
+    async def __call__(self, show: Show) -> Json:
         await show.progress(1)
-        await go_on.wait()
+        await self.go_on.wait()
         await show.progress(2)
         return {"content": [], "done": True}
 
-    async with workers_of(tmp_path, Stage(slow=slow)) as workers:
-        for owner, sent in (await workers.sessions(2)).items():
-            go_on.clear()
-            message = call("slow", 7)
-            message["params"]["_meta"] = {"progressToken": "p"}
-            headers = {**BOTH, **sent}
-            async with workers.http.stream("POST", "/mcp", json=message, headers=headers) as response:
-                first = await EventStream(response).next()
-            assert first.id, f"of worker {owner}"
-            go_on.set()
-            resumed = {"accept": "text/event-stream", "last-event-id": first.id, **sent}
-            async with workers.http.stream("GET", "/mcp", headers=resumed) as response:
-                stream = EventStream(response)
-                assert (await stream.message())["params"]["progress"] == 2
-                assert (await stream.message())["result"]["done"] is True
-            general = {"accept": "text/event-stream", **sent}
-            async with workers.http.stream("GET", "/mcp", headers=general) as response:
-                assert response.status_code == 200
-                # Ending the session ends its stream, whichever workers stand between.
-                assert (await workers.http.delete("/mcp", headers=sent)).status_code == 200
-                assert not (await response.aread()).strip()
-        assert await workers.forwarded() >= 1
+
+@dataclass
+class Shared:
+    """Two workers that the tests which leave them as they were have in common."""
+
+    workers: Workers
+    stage: Stage
+    slow: Slow
+    llm: ScriptedHttp
 
 
-async def test_a_stream_of_2024_takes_its_messages_at_any_worker(tmp_path: Path) -> None:
-    async with workers_of(tmp_path) as workers, workers.http.stream("GET", "/sse") as response:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shared]:
+    slow = Slow()
+    stage = Stage(ask=ask, hang=ask_and_hang, sample=sample, slow=slow)
+    async with speaking_llm() as llm:
+        sampling = {
+            "llm_config": llm_config(llm),
+            "default_sampling_strategy": "magictunnel_handled",
+            "budget": {"tokens_per_day": 6},
+        }
+        folder = tmp_path_factory.mktemp("shared")
+        async with workers_of(folder, stage, config={"sampling": sampling}, **ENVIRON) as workers:
+            yield Shared(workers, stage, slow, llm)
+
+
+async def test_a_session_is_served_wherever_its_requests_arrive(shared: Shared) -> None:
+    workers = shared.workers
+    assert re.search(r" — 2 workers, 1 server: s \(up, 4 tools\)$", workers.served.line)
+    answer = {"result": {"action": "accept", "content": {"colour": "client blue"}}}
+    async with handshake_client(workers.base, EVERYTHING, lambda _: answer, fresh=True) as client:
+        before = await workers.forwarded()
+        for _ in range(3):
+            response, asked = await client.call("ask", {})
+            assert len(asked) == 2
+            assert response["result"]["structuredContent"]["answer"] == blue()
+        # Nine POSTs, dealt out in turn: those of calls and those with answers.
+        assert await workers.forwarded() - before >= 3
+    gone = {await workers.ping(client.sent) for _ in range(4)}
+    assert gone == {404}
+    decisions = (await workers.api("/api/decisions?limit=5"))["decisions"]
+    assert len(decisions) == 5
+    assert {decision["worker"] for decision in decisions} == {int(client.sent["mcp-session-id"][0])}
+
+
+async def test_the_general_stream_and_a_broken_one_are_taken_up_at_any_worker(shared: Shared) -> None:
+    workers, go_on = shared.workers, shared.slow.go_on
+    before = await workers.forwarded()
+    for owner, sent in (await workers.sessions(2)).items():
+        go_on.clear()
+        message = call("slow", 7)
+        message["params"]["_meta"] = {"progressToken": "p"}
+        headers = {**BOTH, **sent}
+        async with workers.http.stream("POST", "/mcp", json=message, headers=headers) as response:
+            first = await EventStream(response).next()
+        assert first.id, f"of worker {owner}"
+        go_on.set()
+        resumed = {"accept": "text/event-stream", "last-event-id": first.id, **sent}
+        async with workers.http.stream("GET", "/mcp", headers=resumed) as response:
+            stream = EventStream(response)
+            assert (await stream.message())["params"]["progress"] == 2
+            assert (await stream.message())["result"]["done"] is True
+        general = {"accept": "text/event-stream", **sent}
+        async with workers.http.stream("GET", "/mcp", headers=general) as response:
+            assert response.status_code == 200
+            # Ending the session ends its stream, whichever workers stand between.
+            assert (await workers.http.delete("/mcp", headers=sent)).status_code == 200
+            assert not (await response.aread()).strip()
+    assert await workers.forwarded() - before >= 1
+
+
+async def test_a_stream_of_2024_takes_its_messages_at_any_worker(shared: Shared) -> None:
+    workers = shared.workers
+    before = await workers.forwarded()
+    async with workers.http.stream("GET", "/sse") as response:
         stream = EventStream(response)
         path = (await stream.next()).data
         for number in range(4):
             ping = {"jsonrpc": "2.0", "id": number, "method": "ping"}
             assert (await workers.http.post(path, json=ping)).status_code == 202
             assert await stream.message() == {"jsonrpc": "2.0", "id": number, "result": {}}
-        assert await workers.forwarded() == 2
+        assert await workers.forwarded() - before == 2
         for wrong in ("9.x", "1.x", "0.x", "../0.x", ""):
             posted = await workers.http.post("/messages", params={"session_id": wrong}, json=ping)
             assert posted.status_code == 404
@@ -118,9 +163,10 @@ def keyed() -> tuple[Json, dict[str, str]]:
     return {"auth": {"keys": keys}}, named
 
 
-async def test_a_parked_call_goes_on_wherever_its_retries_arrive(tmp_path: Path) -> None:
-    stage = Stage(ask=ask, hang=ask_and_hang)
-    async with workers_of(tmp_path, stage) as workers, modern_client(workers.base, fresh=True) as client:
+async def test_a_parked_call_goes_on_wherever_its_retries_arrive(shared: Shared) -> None:
+    workers, stage = shared.workers, shared.stage
+    before, answers = await workers.forwarded(), len(stage.answers)
+    async with modern_client(workers.base, fresh=True) as client:
         for _ in range(3):
             asking = client.tool("ask", text='"requestState": "mine"')
             first = await asking.send(progressToken="first")
@@ -131,13 +177,13 @@ async def test_a_parked_call_goes_on_wherever_its_retries_arrive(tmp_path: Path)
             # Asked again after the end, at whichever worker, it is the same.
             for _ in range(2):
                 assert (await asking.answer(second, blue())).result == last.result
-        assert await workers.forwarded() >= 3
+        assert await workers.forwarded() - before >= 3
         # A client that leaves is seen to leave by the worker that owns its call.
         for turn in (1, 2):
             asking = client.tool("hang")
             first = await asking.send()
             retry = asking.begin(first, {first.key: blue()})
-            await stage.until(lambda s, turn=turn: len(s.answers) == 6 + turn)
+            await stage.until(lambda s, turn=turn: len(s.answers) == answers + 6 + turn)
             retry.cancel()
             await stage.until(lambda s, turn=turn: s.cancelled == turn)
         await until(lambda: _idle(workers))
@@ -246,34 +292,22 @@ async def test_a_worker_that_cannot_start_says_why_once(tmp_path: Path) -> None:
     assert ended.err.endswith("1 problem in the configuration\n")
 
 
-async def test_a_hard_budget_is_one_budget_whichever_worker_spends_it(tmp_path: Path) -> None:
-    async def sample(show: Show) -> Json:
-        return answered(await show.ask(SAMPLING["method"], SAMPLING["params"]))
-
-    async with speaking_llm() as llm:
-        config = {
-            "sampling": {
-                "llm_config": llm_config(llm),
-                "default_sampling_strategy": "magictunnel_handled",
-                "budget": {"tokens_per_day": 6},
-            }
-        }
-        stage = Stage(sample=sample)
-        async with workers_of(tmp_path, stage, config=config, **ENVIRON) as workers:
-            sessions = await workers.sessions(2)
-            outcomes = []
-            for turn in range(4):
-                message = call("sample", turn)
-                response = await workers.http.post("/mcp", json=message, headers=sessions[turn % 2])
-                outcomes.append(_outcome(response.json()))
-            # Three tokens an answer: two answers, then none, and the other worker's count as well.
-            assert outcomes == ["llm", "llm", "spent", "spent"]
-            for _ in range(2):
-                (row,) = (await workers.api("/api/costs"))["rows"]
-                assert (row["requests"], row["input_tokens"] + row["output_tokens"]) == (2, 6)
-            by_call = (await workers.api("/api/costs?by=call"))["rows"]
-            assert {(one["worker"], one["requests"]) for one in by_call} == {(0, 1), (1, 1)}
-    assert len(llm.requests) == 2
+async def test_a_hard_budget_is_one_budget_whichever_worker_spends_it(shared: Shared) -> None:
+    workers = shared.workers
+    sessions = await workers.sessions(2)
+    outcomes = []
+    for turn in range(4):
+        message = call("sample", turn)
+        response = await workers.http.post("/mcp", json=message, headers=sessions[turn % 2])
+        outcomes.append(_outcome(response.json()))
+    # Three tokens an answer: two answers, then none, and the other worker's count as well.
+    assert outcomes == ["llm", "llm", "spent", "spent"]
+    for _ in range(2):
+        (row,) = (await workers.api("/api/costs"))["rows"]
+        assert (row["requests"], row["input_tokens"] + row["output_tokens"]) == (2, 6)
+    by_call = (await workers.api("/api/costs?by=call"))["rows"]
+    assert {(one["worker"], one["requests"]) for one in by_call} == {(0, 1), (1, 1)}
+    assert len(shared.llm.requests) == 2
 
 
 def _outcome(response: Json) -> str:
