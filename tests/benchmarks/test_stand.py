@@ -20,7 +20,7 @@ from tests.support.processes import none_left
 PLAYERS = (DIRECT, BARE, BACKCHANNEL)
 
 
-@pytest.mark.parametrize("era", ["modern", "handshake"])
+@pytest.mark.parametrize("era", ["modern", pytest.param("handshake", marks=pytest.mark.extensive)])
 async def test_calls_through_every_gateway_of_a_lineup_come_to_the_server_and_nothing_is_left(
     era: Era,
 ) -> None:

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import ROOT, command, environment, run, write
-from tests.support.processes import asking_stdio, descendants, file_says, none_left, stop
+from tests.support.processes import descendants, file_says, none_left, stop
+from tests.support.raw.peers import SCRIPT
+
+ASK = {"name": "ask", "command": sys.executable, "args": ["-S", str(SCRIPT), "stdio", "handshake"]}
 
 
 async def test_the_doctor_names_each_server_that_is_down_and_what_to_do(tmp_path: Path) -> None:
     listed = [
-        {"name": "ask", **asking_stdio()},
+        ASK,
         {"name": "dead", "command": "a-program-that-is-not-there"},
         {"name": "dies", "command": sys.executable, "args": ["-c", "import sys; sys.exit('no database')"]},
         {"name": "gone", "url": "http://127.0.0.1:9/mcp"},
@@ -39,14 +42,14 @@ async def test_the_doctor_names_each_server_that_is_down_and_what_to_do(tmp_path
 async def test_the_doctor_says_what_a_clients_capabilities_mean_and_what_is_odd(tmp_path: Path) -> None:
     (tmp_path / "capabilities").mkdir()
     (tmp_path / "capabilities" / "tools.yaml").write_text(
-        "tools:\n  - {name: ask__ask_form, elicitation_strategy: magictunnel_first}\n  - {name: ask__ech}\n"
+        "tools:\n  - {name: ask__ask, elicitation_strategy: magictunnel_first}\n  - {name: ask__ech}\n"
     )
-    write(tmp_path, {"external_mcp": {"servers": [{"name": "ask", **asking_stdio()}]}})
+    write(tmp_path, {"external_mcp": {"servers": [ASK]}})
     ended = await run("doctor", "--config", "gateway.yaml", cwd=tmp_path)
     assert ended.status == 0, ended.out + ended.err
     for capability, meaning in {
         "sampling": "only the client answers, so it must support it *",
-        "elicitation, form": "(ask__ask_form: see `backchannel explain`)",
+        "elicitation, form": "(ask__ask: see `backchannel explain`)",
         "roots": "without it the server sees no roots",
     }.items():
         (line,) = [line for line in ended.out.splitlines() if f" {capability} " in line and "client" in line]

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
 from gateway import __version__
-from tests.support.clients import Person, accepted, call, connect
+from tests.support.clients import Person, accepted, connect
 from tests.support.command_line import Served, run, serving, write
 from tests.support.listening import free_port_socket
-from tests.support.processes import asking_stdio, descendants, none_left, stop
+from tests.support.parties import ELICITATION
+from tests.support.processes import descendants, none_left, stop
+from tests.support.raw.peers import SCRIPT
 
+ASK: dict[str, Any] = {
+    "name": "ask",
+    "command": sys.executable,
+    "args": ["-S", str(SCRIPT), "stdio", "handshake"],
+}
 DEAD: dict[str, Any] = {"name": "dead", "command": "a-program-that-is-not-there"}
 
 
@@ -22,7 +30,7 @@ def servers(*listed: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 async def test_one_line_says_where_it_is_and_how_its_servers_are_and_sigterm_ends_it(tmp_path: Path) -> None:
-    config = servers({"name": "ask", **asking_stdio()}, DEAD)
+    config = servers(ASK, DEAD)
     async with serving(tmp_path, config) as served:
         told = re.fullmatch(
             r"backchannel (\S+) ready on http://127\.0\.0\.1:(\d+)/mcp — 2 servers: "
@@ -85,11 +93,11 @@ async def get(served: Served, path: str, **headers: str) -> tuple[int, Any]:
 
 
 async def test_operators_see_health_servers_and_decisions(tmp_path: Path) -> None:
-    config = servers({"name": "ask", **asking_stdio()}, DEAD)
+    config = servers(ASK, DEAD)
     async with serving(tmp_path, config) as served:
-        person = Person(elicitation=accepted(name="Ada"))
+        person = Person(elicitation=accepted(colour="blue"))
         async with connect(served.url, person) as client:
-            await call(client, "ask__ask_form")
+            await client.call_tool("ask__ask", {"requests": {"q": ELICITATION}})
         assert await get(served, "/health") == (200, {"status": "ok"})
         assert await get(served, "/ready") == (200, {"status": "ready"})
         _, shown = await get(served, "/api/servers")

@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp import StdioServerParameters
 
-from tests.support.clients import Mode, Person, accepted, call, connect
+from tests.support.clients import Mode, Person, accepted, connect
 from tests.support.command_line import command, environment, write
-from tests.support.processes import Era, asking_stdio, descendants, file_says, none_left, stop
+from tests.support.parties import ELICITATION
+from tests.support.processes import Era, descendants, none_left, stop
+from tests.support.raw.peers import SCRIPT
+
+
+def behind(era: Era = "handshake") -> dict[str, Any]:
+    """A configuration with one server that asks."""
+    args = ["-S", str(SCRIPT), "stdio", era]
+    return {"external_mcp": {"servers": [{"name": "ask", "command": sys.executable, "args": args}]}}
 
 
 def gateway(folder: Path, era: Era) -> StdioServerParameters:
-    path = write(folder, {"external_mcp": {"servers": [{"name": "ask", **asking_stdio(era=era)}]}})
+    path = write(folder, behind(era))
     program, *options = command("serve", "--stdio", "--config", path, "--log-level", "error")
     return StdioServerParameters(command=program, args=options, env=environment(folder))
 
@@ -24,29 +34,35 @@ def gateway(folder: Path, era: Era) -> StdioServerParameters:
 @pytest.mark.parametrize("era", ["handshake", "modern"])
 async def test_a_client_that_starts_it_is_asked_through_it(tmp_path: Path, era: Era) -> None:
     mode: Mode = era
-    person = Person(elicitation=accepted(name="Ada"))
+    person = Person(elicitation=accepted(colour="blue"))
     async with connect(gateway(tmp_path, era), person, mode) as client:
         assert "ask__echo" in {tool.name for tool in (await client.list_tools()).tools}
-        answer = await call(client, "ask__ask_form")
-    assert answer["result"]["content"] == {"name": "Ada"}
+        told = (await client.call_tool("ask__ask", {"requests": {"q": ELICITATION}})).structured_content
+    answer = told["answers"]["q"]
+    assert answer.get("result", answer)["content"] == {"colour": "blue"}
     assert len(person.asked) == 1
 
 
-@pytest.mark.parametrize("era", ["handshake", "modern"])
+@pytest.mark.parametrize("era", ["handshake", pytest.param("modern", marks=pytest.mark.extensive)])
 async def test_a_call_that_its_client_cancels_is_cancelled_at_the_server(tmp_path: Path, era: Era) -> None:
-    record = tmp_path / "record"
     mode: Mode = era
-    async with connect(gateway(tmp_path, era), None, mode) as client:
-        calling = asyncio.create_task(client.call_tool("ask__slow", {"record": str(record)}))
-        await file_says(record, "started")
+    started = asyncio.Event()
+
+    async def on_progress(progress: float, total: float | None, message: str | None) -> None:
+        started.set()
+
+    async with asyncio.timeout(30), connect(gateway(tmp_path, era), None, mode) as client:
+        waiting = client.call_tool("ask__wait", {"name": "w"}, progress_callback=on_progress)
+        calling = asyncio.create_task(waiting)
+        await started.wait()
         calling.cancel()
         await asyncio.wait((calling,))
-        await file_says(record, "cancelled")
-        assert await call(client, "ask__echo", n=1) == {"n": 1}
+        await client.call_tool("ask__until", {"cancelled": 1})
+        assert (await client.call_tool("ask__echo", {"n": 1})).structured_content == {"n": 1}
 
 
 async def test_standard_output_carries_the_protocol_and_nothing_else(tmp_path: Path) -> None:
-    path = write(tmp_path, {"external_mcp": {"servers": [{"name": "ask", **asking_stdio()}]}})
+    path = write(tmp_path, behind())
     process = await asyncio.create_subprocess_exec(
         *command("serve", "--stdio", "--config", path, "--log-level", "debug"),
         stdin=asyncio.subprocess.PIPE,
@@ -91,7 +107,7 @@ async def test_a_file_on_standard_input_is_served_to_its_end(tmp_path: Path, tex
 
 
 async def test_a_client_that_terminates_it_leaves_nothing_behind(tmp_path: Path) -> None:
-    path = write(tmp_path, {"external_mcp": {"servers": [{"name": "ask", **asking_stdio()}]}})
+    path = write(tmp_path, behind())
     process = await asyncio.create_subprocess_exec(
         *command("serve", "--stdio", "--config", path),
         stdin=asyncio.subprocess.PIPE,

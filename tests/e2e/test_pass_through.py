@@ -31,7 +31,19 @@ WEBS = {
 SERVERS = [*PIPES, *WEBS]
 OFTEN = ("pipe", "web", "webnow")
 """One over a pipe, and one of each era over HTTP; the others take their turn with the large tables."""
-EACH = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.extensive) for name in SERVERS]
+SELDOM = pytest.mark.extensive
+EACH = [name if name in OFTEN else pytest.param(name, marks=SELDOM) for name in SERVERS]
+
+
+def cells(*names: str) -> pytest.MarkDecorator:
+    """Each of these servers with each era of client; one over a pipe, started for each, oftenest with one."""
+    often = {(name, mode) for name in OFTEN for mode in MODES} - {("pipe", "modern")}
+    each = [
+        pytest.param(name, mode, marks=() if (name, mode) in often else SELDOM)
+        for name in names
+        for mode in MODES
+    ]
+    return pytest.mark.parametrize(("name", "mode"), each)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -74,8 +86,7 @@ async def test_listings_of_all_servers_are_one_with_every_page_of_each(gateway: 
     )
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", EACH)
+@cells(*SERVERS)
 async def test_prompts_resources_templates_and_completion_reach_their_server(gateway, name, mode) -> None:
     async with connect(gateway.url, None, mode) as client:
         prompt = await client.get_prompt(f"{name}__greet", {"topic": "rain"})
@@ -94,8 +105,7 @@ async def test_prompts_resources_templates_and_completion_reach_their_server(gat
             await client.read_resource("elsewhere://static")
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", EACH)
+@cells(*SERVERS)
 async def test_progress_and_logs_come_with_their_call(gateway, name, mode) -> None:
     seen: list[tuple[float, float | None, str | None]] = []
 
@@ -116,8 +126,7 @@ async def test_progress_and_logs_come_with_their_call(gateway, name, mode) -> No
             assert [line["level"] for line in person.logged] == ["warning", "error"]
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", EACH)
+@cells(*SERVERS)
 async def test_a_cancelled_call_is_cancelled_at_its_server(gateway, name, mode, record) -> None:
     async with connect(gateway.url, None, mode) as client:
         calling = asyncio.create_task(client.call_tool(f"{name}__slow", {"record": str(record)}))
@@ -128,8 +137,7 @@ async def test_a_cancelled_call_is_cancelled_at_its_server(gateway, name, mode, 
         assert await call(client, f"{name}__echo", n=1) == {"n": 1}
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", EACH)
+@cells(*SERVERS)
 async def test_a_list_that_changes_is_told_and_listed_anew(gateway, name, mode) -> None:
     person = Person()
     grown = f"new_for_{mode}"
@@ -147,8 +155,7 @@ async def test_a_list_that_changes_is_told_and_listed_anew(gateway, name, mode) 
     assert result.content[0].text == f"I am {grown}"
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", ["pipe", "web", "webnow"])
+@cells(*OFTEN)
 @pytest.mark.parametrize("kind", ["prompt", "resource"])
 async def test_prompts_and_resources_that_change_are_told_too(gateway, name, mode, kind) -> None:
     person = Person()
@@ -165,8 +172,7 @@ async def test_prompts_and_resources_that_change_are_told_too(gateway, name, mod
             await person.until_notified(method)
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", [*OFTEN, pytest.param("pipenow", marks=pytest.mark.extensive)])
+@cells(*OFTEN, "pipenow")
 async def test_a_resource_that_changes_is_told_to_who_subscribed(gateway, name, mode) -> None:
     subscriber, bystander = Person(), Person()
     uri = f"{name}://static"
@@ -185,8 +191,7 @@ async def test_a_resource_that_changes_is_told_to_who_subscribed(gateway, name, 
     assert "notifications/resources/updated" not in {each.method for each in bystander.notified}
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", EACH)
+@cells(*SERVERS)
 async def test_prompts_and_resources_can_ask_too(gateway, name, mode) -> None:
     person = Person(sampling=sampled("good day"), elicitation=accepted(name="Ada"))
     async with connect(gateway.url, person, mode) as client:

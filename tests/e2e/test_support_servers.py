@@ -47,9 +47,10 @@ WAYS = [
 ]
 
 
-OFTEN = ("stdio-handshake", "http-modern")
-"""The others take their turn with the large tables."""
+OFTEN = ("http-handshake", "http-modern")
+"""One process serves all tests of each; the others take their turn with the large tables."""
 EACH = [way if str(way) in OFTEN else pytest.param(way, marks=pytest.mark.extensive) for way in WAYS]
+PIPE, WEB = EACH[0], EACH[4]
 
 
 class Servers:
@@ -205,7 +206,7 @@ async def test_a_cancelled_call_is_cancelled_in_the_server(way: Way, tmp_path: P
             await running
 
 
-@pytest.mark.parametrize("way", [WAYS[0], WAYS[4]], ids=str)
+@pytest.mark.parametrize("way", [PIPE, WEB], ids=str)
 async def test_a_tool_may_return_what_the_sdk_does_not_know(way: Way) -> None:
     result = {"resultType": "complete", "content": [], "x-own": [1]}
     params = CallToolRequestParams(name="raw", arguments={"result": result})
