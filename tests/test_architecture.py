@@ -66,6 +66,7 @@ BOUNDARIES = frozenset(
         "gateway.upstream.supervisor.Supervisor.run",
         "gateway.upstream.conversation.Conversation._deliver",
         "gateway.downstream.work.InFlight.answer",
+        "gateway.downstream.cycle.Cycle.run",
     }
 )
 """Task boundaries: what goes wrong in the task ends there, logged, so that nothing else ends with it."""

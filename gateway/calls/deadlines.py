@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from gateway.calls.admission import WAITING_SHARE, Places
+from gateway.calls.alarms import Alarm, Alarms
 
 
 class Deadline:
@@ -15,12 +16,14 @@ class Deadline:
 
     Used as ``with``, in the task that it may end; raises TimeoutError out of the block when either runs out.
     The server's clock is stopped inside `paused()`, the overall one never is; and where the call has
-    a place among its server's, others may have it meanwhile.
+    a place among its server's, others may have it meanwhile. `alarms` are those of `limit` seconds, where
+    many calls have the same.
     """
 
-    def __init__(self, limit: float, maximum: float) -> None:
+    def __init__(self, limit: float, maximum: float, alarms: Alarms | None = None) -> None:
         self._limit = limit
         self._maximum = maximum
+        self._alarms = alarms
         self._end = 0.0
         self._places: Places | None = None
         self._left = limit
@@ -29,7 +32,7 @@ class Deadline:
         self._expired = False
         self._cancelling = 0
         self._task: asyncio.Task[object] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | Alarm | None = None
 
     def __repr__(self) -> str:
         state = "paused" if self._open else "running"
@@ -42,7 +45,10 @@ class Deadline:
         self._cancelling = self._task.cancelling()
         now = loop.time()
         self._end = now + self._maximum
-        self._timer = loop.call_at(min(now + self._limit, self._end), self._ring)
+        if self._alarms is not None and self._limit <= self._maximum:
+            self._timer = self._alarms.set(self._ring)
+        else:
+            self._timer = loop.call_at(min(now + self._limit, self._end), self._ring)
         return self
 
     def __exit__(

@@ -11,6 +11,7 @@ from gateway.answers import outgoing
 from gateway.answers.model import Deferred, InputRequest
 from gateway.calls import afresh, nesting
 from gateway.calls.afresh import Afresh
+from gateway.calls.alarms import Alarms
 from gateway.calls.deadlines import Deadline
 from gateway.calls.elicitations import COMPLETE, Elicitations
 from gateway.calls.model import (
@@ -118,7 +119,7 @@ class CallScope:
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """Carries clients' calls to their servers. Holds no state of its own.
+    """Carries clients' calls to their servers.
 
     `max_call_seconds` bounds a call in all, people's time included; each server's own
     `timeout` bounds the time it takes without its questions, or what `tools` says of the tool, by
@@ -134,6 +135,7 @@ class Relay:
     label_questions: bool = True
     tools: Mapping[str, Setting[float]] = field(default_factory=dict[str, Setting[float]])
     elicitations: Elicitations = field(default_factory=Elicitations)
+    _alarms: dict[float, Alarms] = field(default_factory=dict[float, Alarms])
 
     async def call(
         self, method: str, params: Json, caller: Caller, resume: Resume | None = None
@@ -155,7 +157,7 @@ class Relay:
         if isinstance(resume, Afresh):
             afresh.accepted(call, resume)
             call.resume = None
-        deadline = call.deadline = Deadline(self._seconds(call), self.max_call_seconds)
+        deadline = call.deadline = self._deadline(call)
         try:
             with deadline:
                 scope = CallScope(call, self.answers, deadline, self.elicitations)
@@ -206,6 +208,13 @@ class Relay:
             params = outgoing.for_client(asked, call.caller.profile, labelled=self.label_questions)
             requests[key] = {**raw, "params": params} if "params" in raw else raw
         return replace(outcome, requests=requests)
+
+    def _deadline(self, call: Call) -> Deadline:
+        seconds = self._seconds(call)
+        alarms = self._alarms.get(seconds)
+        if alarms is None:
+            alarms = self._alarms[seconds] = Alarms(seconds)
+        return Deadline(seconds, self.max_call_seconds, alarms)
 
     def _seconds(self, call: Call) -> float:
         """Return the seconds that the server has for a call."""

@@ -92,6 +92,8 @@ def build_server(
         ws="none",
         access_log=False,
         server_header=False,
+        # Who is behind a proxy is not asked: see `gateway.security.guard`.
+        proxy_headers=False,
         timeout_graceful_shutdown=_GRACE,
     )
     return Server(settings)

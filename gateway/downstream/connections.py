@@ -1,20 +1,18 @@
-"""What one TCP connection of a client may cost: the HTTP server's protocol, with bounds it lacks.
+"""What one TCP connection of a client may cost.
 
-uvicorn bounds neither a request's head, nor the time a request takes to arrive, nor how long a
-client may refuse to take its response. Bodies are bounded where they are read
-(`gateway.downstream.exchange.read_body`).
+Bounds are on a request's head, on the time a request takes to arrive, and on how long a client may refuse
+to take its response. Bodies are bounded where they are read (`gateway.downstream.exchange.read_body`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, cast
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from typing import Any, Final
 
 from gateway.config.resolved import Limits
-from gateway.downstream.corked import Corked
+from gateway.downstream.cycle import Cycle
 from gateway.downstream.exchange import COMPLETE
+from gateway.downstream.http1 import HttpConnection, Refused
 from gateway.wire import jsonrpc
 
 _AFTER_THE_APP: Final = 2.0
@@ -33,10 +31,6 @@ _PHRASES: Final = {
 }
 
 
-class _Refused(Exception):
-    """Ends the parsing of a request; the parser's caller turns it into the response."""
-
-
 def bounded_protocol(limits: Limits) -> type[asyncio.Protocol]:
     """Return the protocol class that uvicorn is to use (`http=`)."""
 
@@ -46,8 +40,8 @@ def bounded_protocol(limits: Limits) -> type[asyncio.Protocol]:
     return Bounded
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, which refuses or disconnects a client that goes beyond `bounds`."""
+class BoundedProtocol(HttpConnection):
+    """A connection that refuses or disconnects a client that goes beyond `bounds`."""
 
     bounds = Limits()
 
@@ -57,19 +51,23 @@ class BoundedProtocol(HttpToolsProtocol):
         self._received = 0
         self._begun = False
         self._refused = False
-        self._refusal: tuple[int, str] | None = None
         self._arrival: asyncio.TimerHandle | None = None
         self._patience: float | None = None
         self._clock = self._running = 0
         self._stall: asyncio.TimerHandle | None = None
         self._held: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    @property
+    def busy(self) -> bool:
+        """Whether it carries something, or is about to, or is made to wait."""
+        return super().busy or self._arrival is not None or self._held is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take a connection, or refuse it where there are too many."""
-        super().connection_made(cast("asyncio.Transport", Corked(transport)))
-        if len(self.connections) > self.bounds.max_connections:
+        super().connection_made(transport)
+        if len(self._shared.connections) > self.bounds.max_connections:
             most = self.bounds.max_connections
-            self._refuse(503, f"{most} connections are open (limits.max_connections); try later")
+            self.refuse(503, f"{most} connections are open (limits.max_connections); try later")
             return
         self._expect(self.bounds.request_timeout_seconds)
 
@@ -94,13 +92,9 @@ class BoundedProtocol(HttpToolsProtocol):
             # All of this chunk belongs to a request that an earlier one began.
             self._received += len(data)
         if self._in_head and self._received > self.bounds.max_header_bytes:
-            self._refuse(431, _head_too_large(self.bounds))
+            self.refuse(431, _head_too_large(self.bounds))
         elif self._received > self.bounds.max_body_bytes * _OVERHEAD + self.bounds.max_header_bytes:
-            self._refuse(400, "the framing of the body has no end; see limits.max_body_bytes")
-
-    def send_400_response(self, msg: str) -> None:
-        """Say what is wrong with a request that could not be parsed."""
-        self._refuse(*(self._refusal or (400, msg)))
+            self.refuse(400, "the framing of the body has no end; see limits.max_body_bytes")
 
     def on_message_begin(self) -> None:
         """Begin to count a request."""
@@ -111,7 +105,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hand the request to the application, whose own clock runs for the body."""
-        self._check_head(sum([len(name) + len(value) for name, value in self.headers], len(self.url)))
+        size = sum([len(name) + len(value) for name, value in self.fields], len(self.target))
+        if size > self.bounds.max_header_bytes:
+            raise Refused(431, _head_too_large(self.bounds))
+        self._check_count()
         self._in_head = False
         self._give(self.bounds.request_timeout_seconds + _AFTER_THE_APP)
         super().on_headers_complete()
@@ -121,18 +118,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._check_count()
         self._give(None)
         self._received = 0
-        cast("dict[str, Any]", self.scope)[COMPLETE] = True
+        if self._arriving is not None:
+            self._arriving.scope[COMPLETE] = True
         super().on_message_complete()
 
-    def on_response_complete(self) -> None:
+    def answered(self, cycle: Cycle) -> None:
         """Go on to the next request; one that comes at once after a refusal may have to wait."""
-        super().on_response_complete()
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        seconds = None if cycle is None else cycle.scope.get(HOLD)
+        super().answered(cycle)
+        seconds = cycle.scope.get(HOLD)
         if seconds is not None and not self.transport.is_closing():
-            self._unset_keepalive_if_required()
-            self.flow.pause_reading()
-            self._held = self.loop.call_later(cast("float", seconds), self._read_on)
+            self.pause()
+            self._held = self.loop.call_later(seconds, self._read_on)
 
     def pause_writing(self) -> None:
         """Begin to watch whether the client takes anything."""
@@ -146,22 +142,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _read_on(self) -> None:
         """Read again from a client that was made to wait, and give it the usual time to say something."""
-        self.flow.resume_reading()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
-
-    def _check_head(self, size: int) -> None:
-        if size > self.bounds.max_header_bytes:
-            self._refusal = (431, _head_too_large(self.bounds))
-            raise _Refused
-        self._check_count()
+        self._held = None
+        self.resume()
+        self.rest()
 
     def _check_count(self) -> None:
-        if len(self.headers) > self.bounds.max_headers:
+        if len(self.fields) + self.trailers > self.bounds.max_headers:
             most = self.bounds.max_headers
-            self._refusal = (431, f"a request may have {most} header fields (limits.max_headers)")
-            raise _Refused
+            raise Refused(431, f"a request may have {most} header fields (limits.max_headers)")
 
     def _give(self, seconds: float | None) -> None:
         """Say how long the next part may take. The clock is set once what is at hand has been parsed:
@@ -177,7 +165,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _too_slow(self) -> None:
         if self._in_head:
             seconds = self.bounds.request_timeout_seconds
-            self._refuse(408, f"no request within {seconds:g} s (limits.request_timeout_seconds)")
+            self.refuse(408, f"no request within {seconds:g} s (limits.request_timeout_seconds)")
         else:
             self.transport.abort()
 
@@ -195,7 +183,7 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._watch(waiting)
 
-    def _refuse(self, status: int, text: str) -> None:
+    def refuse(self, status: int, text: str) -> None:
         """Answer in the gateway's own words and close; in the middle of a response just close.
 
         What the client still sends is read and dropped for a moment: closing at once would make its
@@ -205,10 +193,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        if cycle is not None and cycle.response_started and not cycle.response_complete:
-            self.transport.close()
-            return
+        if self.current is not None:
+            if self.current.begun:
+                self.transport.close()
+                return
+            self.current.disconnect()
         body = jsonrpc.encode(jsonrpc.error(None, jsonrpc.INVALID_REQUEST, text))
         head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\n" % (status, _PHRASES[status])
         if status == 503:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
+from gateway.calls.alarms import Alarm, Alarms
 from gateway.config.resolved import Limits
 from gateway.downstream.load import retry_after
 from gateway.downstream.outbox import Item, Outbox
@@ -154,12 +155,18 @@ async def _write(
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def watch_alarms(keepalive: float) -> Alarms:
+    """Return the alarms after which exchanges begin to look after their clients; one set serves many."""
+    return Alarms(min(_WATCH_AFTER, keepalive))
+
+
 class Exchange:
     """Answers one request: JSON when the answer is all there is, else an event stream.
 
     The stream starts with the first message put into `outbox`, or after `keepalive`
     seconds. `on_left` is called when the client goes away before the end. With `streams`
-    false the client takes no event stream: it gets the answer alone and cannot be asked.
+    false the client takes no event stream: it gets the answer alone and cannot be asked. `alarms` are
+    what `watch_alarms` returns.
     """
 
     def __init__(
@@ -173,14 +180,16 @@ class Exchange:
         replay: int = 0,
         streams: bool = True,
         limits: Limits | None = None,
+        alarms: Alarms | None = None,
     ) -> None:
         self._receive = receive
         self._send = send
         self._keepalive = keepalive
+        self._alarms = alarms or watch_alarms(keepalive)
         self._headers = headers or []
         self._streaming: asyncio.Task[bool] | None = None
         self._watching: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle
+        self._timer: asyncio.TimerHandle | Alarm
         self._on_left: Callable[[], None] = lambda: None
         self._streams = streams
         limits = limits or Limits()
@@ -205,8 +214,7 @@ class Exchange:
     ) -> None:
         """Await `work`, a response (None: never answered; several: a batch's) and its status, and send it."""
         self._on_left = on_left
-        loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(min(_WATCH_AFTER, self._keepalive), self._wait_on)
+        self._timer = self._alarms.set(self._wait_on)
         try:
             response, status = await work
             await self._finish(response, status)

@@ -16,6 +16,7 @@ from gateway.downstream.exchange import (
     respond,
     respond_error,
     stream,
+    watch_alarms,
 )
 from gateway.downstream.outbox import Outbox
 from gateway.downstream.session import VERSIONS, Session
@@ -46,6 +47,7 @@ class HandshakeEndpoint:
     def __init__(self, sessions: Sessions, keepalive: float) -> None:
         self._sessions = sessions
         self._keepalive = keepalive
+        self._alarms = watch_alarms(keepalive)
         self._streams: dict[str, dict[str, Outbox]] = {}
         self._last_stream = 0
         self._kept: dict[Outbox, tuple[Session, int]] = {}
@@ -166,6 +168,7 @@ class HandshakeEndpoint:
             replay=_REPLAY,
             streams=streams,
             limits=self._sessions.limits,
+            alarms=self._alarms,
         )
         outbox = exchange.outbox
         mine = self._streams.setdefault(session.id, {})

@@ -20,7 +20,7 @@ from gateway.calls.model import ChannelClosed, Identity, Json, Profile
 from gateway.config.resolved import Limits
 from gateway.downstream.annotated import Annotated
 from gateway.downstream.envelope import meta_of
-from gateway.downstream.exchange import Exchange, Receive, Send, respond, respond_json
+from gateway.downstream.exchange import Exchange, Receive, Send, respond, respond_json, watch_alarms
 from gateway.downstream.listen import Listener, Listeners
 from gateway.downstream.load import status_of
 from gateway.downstream.methods import Methods
@@ -160,6 +160,7 @@ class ModernEndpoint:
         self._server = server
         self._limits = limits
         self._keepalive = keepalive
+        self._alarms = watch_alarms(keepalive)
 
     async def post(
         self,
@@ -186,7 +187,9 @@ class ModernEndpoint:
         if not isinstance(route, InboundModernRoute):
             await _reject(send, message["id"], route)
             return
-        exchange = Exchange(receive, send, keepalive=self._keepalive, limits=self._limits)
+        exchange = Exchange(
+            receive, send, keepalive=self._keepalive, limits=self._limits, alarms=self._alarms
+        )
         caller = self._server.caller(route, principal, exchange.outbox, message["params"])
         refused = await self._server.param_rejection(message, caller, headers)
         if refused is not None:

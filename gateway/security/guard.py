@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.security.authentication import ApiKeys
 from gateway.security.origins import Origins, hostname, is_loopback
+
+_FORWARDED: Final = frozenset({"forwarded", "x-forwarded-for", "x-real-ip"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,10 @@ class Guard:
     def is_stranger(self, scope: MutableMapping[str, Any], headers: Mapping[str, str]) -> bool:
         """Whether operators' pages are closed to a peer: there are no keys, and it is of another machine.
 
-        A request for another name than loopback's came through a proxy, whoever the peer is.
+        A request for another name than loopback's came through a proxy, whoever the peer is, and so did one
+        that says where it was forwarded from.
         """
         client = scope.get("client")
         here = client is not None and is_loopback(str(client[0])) and is_loopback(hostname(headers))
+        here = here and _FORWARDED.isdisjoint(headers)
         return not self._keys.required and not here

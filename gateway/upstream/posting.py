@@ -62,14 +62,14 @@ class Post:
         else:
             self._go_on(response, self._pending)
 
-    def _redirected(self, _: bytes | Exception) -> None:
+    def _redirected(self, _: bytes | bytearray | Exception) -> None:
         self._go_on(self._message, self._pending)
 
-    def _body(self, outcome: bytes | Exception) -> None:
-        if isinstance(outcome, bytes):
-            self._conversation.take_body(outcome, self._pending)
-        elif isinstance(outcome, TooLarge):
+    def _body(self, outcome: bytes | bytearray | Exception) -> None:
+        if isinstance(outcome, TooLarge):
             limit = self._endpoint.max_message_bytes
             self._pending.fail(self._endpoint.too_large(f"a body of more than {limit} bytes"))
-        else:
+        elif isinstance(outcome, Exception):
             self._pending.fail(ConnectionLost(self._conversation.server, str(outcome)))
+        else:
+            self._conversation.take_body(outcome, self._pending)

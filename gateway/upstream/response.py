@@ -49,13 +49,12 @@ class Response:
     """
 
     __slots__ = (
+        "_body",
         "_connection",
         "_done",
         "_error",
-        "_first",
         "_limit",
         "_on_head",
-        "_rest",
         "_size",
         "_waiter",
         "complete",
@@ -73,12 +72,11 @@ class Response:
         self.complete = False
         self._connection: Exchanging | None = connection
         self._on_head: Callable[[Response], None] | None = on_head
-        self._done: Callable[[bytes | Exception], None] | None = None
+        self._done: Callable[[bytes | bytearray | Exception], None] | None = None
         self._limit = 0
-        # What waits to be read is its first part, mostly the only one, and all that came after it:
+        # What waits to be read is one part, mostly the only one, or all of them in one:
         # a list of parts could cost many times what it holds, if a server makes them small.
-        self._first = b""
-        self._rest: bytearray | None = None
+        self._body: bytes | bytearray = b""
         self._size = 0
         self._error: Broken | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -97,7 +95,7 @@ class Response:
         """Why the exchange failed, if it has."""
         return self._error
 
-    def collect(self, limit: int, done: Callable[[bytes | Exception], None]) -> None:
+    def collect(self, limit: int, done: Callable[[bytes | bytearray | Exception], None]) -> None:
         """Give the whole body to `done` when it is there, or Broken, or TooLarge beyond `limit` bytes."""
         self._limit, self._done = limit, done
         if self._size > limit:
@@ -120,7 +118,7 @@ class Response:
                 raise self._error
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        data = self._take()
+        data = bytes(self._take())
         if self._connection is not None:
             self._connection.resume()
         return data
@@ -156,11 +154,12 @@ class Response:
     def feed(self, data: bytes) -> None:
         """Take a part of the body."""
         if not self._size:
-            self._first = data
-        elif self._rest is None:
-            self._rest = bytearray(data)
+            self._body = data
+        elif isinstance(self._body, bytearray):
+            self._body += data
         else:
-            self._rest += data
+            self._body = bytearray(self._body)
+            self._body += data
         self._size += len(data)
         if self._done is not None:
             if self._size > self._limit:
@@ -188,12 +187,12 @@ class Response:
             self._end(error)
         self._wake()
 
-    def _take(self) -> bytes:
-        first, rest = self._first, self._rest
-        self._first, self._rest, self._size = b"", None, 0
-        return first if rest is None else first + rest
+    def _take(self) -> bytes | bytearray:
+        # Not copied: it may be large, and is decoded as it is.
+        body, self._body, self._size = self._body, b"", 0
+        return body
 
-    def _end(self, outcome: bytes | Exception) -> None:
+    def _end(self, outcome: bytes | bytearray | Exception) -> None:
         done, self._done = self._done, None
         if isinstance(outcome, TooLarge):
             self.cancel()

@@ -33,6 +33,7 @@ async def start_front() -> AsyncIterator[StartFront]:
                 log_config=None,
                 lifespan="off",
                 http=bounded_protocol(limits),
+                proxy_headers=False,
                 timeout_graceful_shutdown=2,
             )
         )

@@ -125,6 +125,13 @@ def test_operators_pages_without_keys_are_for_this_machine_alone(client, host, k
     assert guard.is_stranger({"client": client}, {"host": host}) is stranger
 
 
+@pytest.mark.parametrize("header", ["forwarded", "x-forwarded-for", "x-real-ip"])
+def test_whoever_came_through_a_proxy_is_of_another_machine(header) -> None:
+    guard = Guard(Origins(LOCAL), ApiKeys([]))
+    scope = {"client": ("127.0.0.1", 5)}
+    assert guard.is_stranger(scope, {"host": "localhost:8080", header: "127.0.0.1"})
+
+
 def test_white_space_around_a_header_is_not_part_of_it() -> None:
     headers = [(b"host", b"127.0.0.1"), (b"mcp-name", b" \ta tool \t"), (b"x-api-key", b"key-of-ann ")]
     admitted = Guard(Origins(LOCAL), KEYS).admit({"headers": headers})

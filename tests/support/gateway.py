@@ -60,6 +60,7 @@ async def running_gateway(
             log_config=None,
             lifespan="on",
             http=bounded_protocol(gateway.config.limits),
+            proxy_headers=False,
             timeout_graceful_shutdown=3,
         )
     )
