@@ -153,6 +153,7 @@ class Gateway:
             forget()
             await self.fleet.aclose()
             await self.broker.aclose()
+            self.log.settle()
             for llm in self.llms.values():
                 await llm.aclose()
 

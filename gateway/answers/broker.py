@@ -8,9 +8,10 @@ import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import structlog
+from cachetools import LRUCache
 
 from gateway import codes
 from gateway.answers import deferred, stamp
@@ -42,10 +43,14 @@ from gateway.errors import (
 )
 from gateway.policy.model import Kind, Outcome, Policy, Refusal, Route
 from gateway.policy.outcomes import none_available
-from gateway.policy.resolve import resolve
+from gateway.policy.resolve import conditional, resolve
 
 Json = dict[str, Any]
 _log: Any = structlog.get_logger("backchannel.answers")
+
+_Place = tuple[Kind, str, str | None, bool]
+"""What a route without conditions depends on: kind, server, tool, and whether it belongs to no call."""
+_FIXED: Final = 4096
 
 _FINAL: dict[Outcome, DecisionOutcome] = {
     Outcome.DECLINED: "declined",
@@ -77,6 +82,8 @@ class Broker:
         self._recorder = log
         self._node = node
         self._around = around or Surroundings()
+        # Policy is pure: where it looks at no condition, it says the same of every question.
+        self._fixed: LRUCache[_Place, Route | Refusal] = LRUCache(_FIXED)
         self.gate = Gate(limits)
 
     async def answer(self, request: InputRequest) -> Json | Deferred:
@@ -214,8 +221,14 @@ class Broker:
 
     def _resolved(self, request: InputRequest, kind: Kind) -> Route | Refusal:
         """Ask policy; what was decided when the same question was put to the client stands."""
-        facts = facts_of(request, kind, self._around, self.gate.open_questions)
-        route = resolve(self._policy, facts)
+        call = request.call
+        place = (kind, request.server, call.tool if call is not None else None, call is None)
+        route = self._fixed.get(place)
+        if route is None:
+            facts = facts_of(request, kind, self._around, self.gate.open_questions)
+            route = resolve(self._policy, facts)
+            if not conditional(self._policy, facts):
+                self._fixed[place] = route
         return route if isinstance(route, Refusal) else deferred.as_before(route, request)
 
     def _without_answer(self, ended: LegEnded, kind: Kind, decision: Decision) -> Json:

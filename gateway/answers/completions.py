@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from gateway import codes
@@ -41,7 +40,7 @@ def leg_ended_by(error: ProviderError, *, earlier: tuple[Completion, ...] = ()) 
     entry = codes.describe(error.code)
     timed_out = error.code == codes.TIMEOUT
     reason = "the LLM did not answer in time" if timed_out else f"the LLM failed: {entry.meaning}"
-    tried = tuple(asdict(attempt) for attempt in error.attempts if isinstance(attempt, Attempt))
+    tried = tuple(attempt.shown() for attempt in error.attempts if isinstance(attempt, Attempt))
     return LegEnded(
         Outcome.TIMED_OUT if timed_out else Outcome.FAILED,
         reason,
@@ -53,7 +52,7 @@ def leg_ended_by(error: ProviderError, *, earlier: tuple[Completion, ...] = ()) 
 
 def attempts_of(*completions: Completion) -> tuple[Json, ...]:
     """Return every attempt behind some completions, in order."""
-    return tuple(asdict(attempt) for one in completions for attempt in one.attempts)
+    return tuple(attempt.shown() for one in completions for attempt in one.attempts)
 
 
 def text_of(completion: Completion) -> str:

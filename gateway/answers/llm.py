@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final, NoReturn
 
 import structlog
@@ -75,8 +74,7 @@ class LlmAnswerer:
             raise leg_ended_by(error) from error
 
     async def _sample(self, request: InputRequest, llm: Llm, route: Route) -> Answer:
-        # Only where two answers are weighed does anybody look at how sure the model was of its own.
-        prompt = replace(self._prompt(request), logprobs=route.strategy is Strategy.HYBRID)
+        prompt = self._prompt(request, route)
 
         async def ask() -> Answer:
             return await sample(llm, prompt, route, tokens=self._max_tokens)
@@ -85,7 +83,7 @@ class LlmAnswerer:
             return await ask()
         return await self._cache.answer(self._cache.key(request, route, prompt, llm.plan(prompt)), ask)
 
-    def _prompt(self, request: InputRequest) -> Prompt:
+    def _prompt(self, request: InputRequest, route: Route) -> Prompt:
         params = request.params
         # Required by the protocol, forgotten by some servers: the bound itself will do.
         checked = _checked({"maxTokens": self._max_tokens, **params})
@@ -106,6 +104,8 @@ class LlmAnswerer:
             model_preferences=params.get("modelPreferences"),
             tools=tuple(params.get("tools") or ()),
             tool_choice=params.get("toolChoice"),
+            # Only where two answers are weighed does anybody look at how sure the model was of its own.
+            logprobs=route.strategy is Strategy.HYBRID,
         )
 
 

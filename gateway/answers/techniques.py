@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 from gateway.answers.completions import answer_of, text_of
@@ -70,7 +70,7 @@ class Work:
         try:
             completion = await self.llm.complete(prompt, Budget(max(seconds, 0.0), self.route.max_attempts))
         except ProviderError as error:
-            self.failed += [asdict(one) for one in error.attempts if isinstance(one, Attempt)]
+            self.failed += [one.shown() for one in error.attempts if isinstance(one, Attempt)]
             raise
         self.done.append(completion)
         return completion
@@ -86,6 +86,8 @@ class Work:
         }
         answer = answer_of(completion, result, earlier=earlier)
         name = self.route.technique.name
+        if name == "single_shot" and not self.failed:
+            return answer
         technique = None if name == "single_shot" else {"name": name, **facts}
         return replace(answer, attempts=(*answer.attempts, *self.failed), technique=technique)
 

@@ -76,7 +76,7 @@ class Metering:
         )
         return [_Held(scope, rule) for scope, rule in found]
 
-    def admit(self, account: Account) -> tuple[str, ...]:
+    def admit(self, budgets: Sequence[_Held]) -> tuple[str, ...]:
         """Return the warnings of soft budgets that are spent.
 
         Raises:
@@ -84,7 +84,7 @@ class Metering:
         """
         day = self._day()
         warnings: list[str] = []
-        for held in self.held(account):
+        for held in budgets:
             used = self.ledger.spent(day, held.scope) + self.ledger.on_the_way(held.scope)
             if _fraction(held.rule, used) < 1:
                 continue
@@ -96,25 +96,25 @@ class Metering:
         return tuple(warnings)
 
     @contextmanager
-    def reserved(self, account: Account, plan: Plan) -> Generator[tuple[str, ...]]:
+    def reserved(self, budgets: Sequence[_Held], plan: Plan) -> Generator[tuple[str, ...]]:
         """Count what a request may come to while it is on its way; gives the warnings of `admit`.
 
         Raises:
             ProviderError: as `admit`.
         """
         most = Spending(0, plan.tokens, 0, plan.cost_usd or 0.0)
-        scopes = [held.scope for held in self.held(account)]
+        scopes = [held.scope for held in budgets]
         with self.ledger.alone():
-            warnings = self.admit(account)
+            warnings = self.admit(budgets)
             self.ledger.reserve(scopes, most)
         try:
             yield warnings
         finally:
             self.ledger.release(scopes, most)
 
-    def charge(self, account: Account, completion: Completion) -> None:
+    def charge(self, account: Account, completion: Completion, budgets: Sequence[_Held]) -> None:
         """Write an answer into the ledger."""
-        scopes = [_EVERYTHING, *(held.scope for held in self.held(account))]
+        scopes = [_EVERYTHING, *(held.scope for held in budgets)]
         self.ledger.charge(self._day(), account, completion, scopes)
 
     def _warn(self, day: str, held: _Held, text: str) -> None:
@@ -156,9 +156,15 @@ class _Charged:
         return self._llm.plan(prompt)
 
     async def complete(self, prompt: Prompt, budget: Budget) -> Completion:
-        with self._metering.reserved(self._account, self._llm.plan(prompt)) as warnings:
+        metering, account = self._metering, self._account
+        held = metering.held(account)
+        if not held:
             completion = await self._llm.complete(prompt, budget)
-            self._metering.charge(self._account, completion)
+            metering.charge(account, completion, held)
+            return completion
+        with metering.reserved(held, self._llm.plan(prompt)) as warnings:
+            completion = await self._llm.complete(prompt, budget)
+            metering.charge(account, completion, held)
         return replace(completion, warnings=(*completion.warnings, *warnings))
 
     async def warm(self) -> None:

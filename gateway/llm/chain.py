@@ -74,6 +74,8 @@ class Link:
         """Return the prompt within this provider's settings."""
         tokens = prompt.max_tokens if self.max_tokens is None else min(prompt.max_tokens, self.max_tokens)
         temperature = self.temperature if prompt.temperature is None else prompt.temperature
+        if tokens == prompt.max_tokens and temperature == prompt.temperature:
+            return prompt
         return replace(prompt, max_tokens=tokens, temperature=temperature)
 
 
@@ -95,6 +97,7 @@ class Chain:
         wait: Callable[[RetryCallState], float] | None = None,
     ) -> None:
         self.links = tuple(links)
+        self._offers = [link.offer for link in self.links]
         self._sleep = sleep
         self._clock = clock
         self._wait = wait or wait_random_exponential(multiplier=0.5, max=8.0)
@@ -126,7 +129,7 @@ class Chain:
         )
 
     def _select(self, prompt: Prompt) -> Selection:
-        return select([link.offer for link in self.links], prompt)
+        return select(self._offers, prompt)
 
     async def complete(self, prompt: Prompt, budget: Budget) -> Completion:
         """Answer by the first provider that can, within `budget.timeout` seconds.
@@ -191,6 +194,22 @@ class Chain:
     async def _ask(
         self, link: Link, prompt: Prompt, deadline: float, tries: int, attempts: list[Attempt]
     ) -> Completion:
+        """Try once; a failure is handed to tenacity, which knows when and whether to try again."""
+        try:
+            return await self._try(link, prompt, deadline, attempts)
+        except ProviderError as failure:
+            if not failure.retryable or tries <= 1:
+                raise
+            failed: list[ProviderError] = [failure]
+
+        async def attempt() -> Completion:
+            if failed:
+                raise failed.pop()
+            return await self._try(link, prompt, deadline, attempts)
+
+        return await self._retrying(link, deadline, tries)(attempt)
+
+    def _retrying(self, link: Link, deadline: float, tries: int) -> AsyncRetrying:
         def wait(state: RetryCallState) -> float:
             failure = state.outcome.exception() if state.outcome else None
             asked = failure.retry_after if isinstance(failure, ProviderError) else None
@@ -201,10 +220,9 @@ class Chain:
             late = self._clock() + state.upcoming_sleep >= deadline
             return opened or late or state.attempt_number >= tries
 
-        retrying = AsyncRetrying(
+        return AsyncRetrying(
             sleep=self._sleep, wait=wait, stop=stop, retry=retry_if_exception(_may_pass), reraise=True
         )
-        return await retrying(self._try, link, prompt, deadline, attempts)
 
     async def _try(self, link: Link, prompt: Prompt, deadline: float, attempts: list[Attempt]) -> Completion:
         started = self._clock()

@@ -52,6 +52,16 @@ class Attempt:
     error: str | None = None
     code: str | None = None
 
+    def shown(self) -> dict[str, Any]:
+        """Return its fields."""
+        return {
+            "provider": self.provider,
+            "model": self.model,
+            "seconds": self.seconds,
+            "error": self.error,
+            "code": self.code,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:

@@ -39,7 +39,10 @@ class Slots:
             self._free.release()
 
     async def _acquire(self, timeout: float) -> None:
-        if self._free.locked() and self.queued >= self.max_queued:
+        if not self._free.locked():
+            await self._free.acquire()  # at once
+            return
+        if self.queued >= self.max_queued:
             raise ProviderError(
                 f"{self._name} was not asked: {self.taken} requests are in flight and {self.queued} wait "
                 "(its settings max_concurrent and max_queued)",

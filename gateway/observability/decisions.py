@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
+from contextvars import Context, copy_context
+from copy import copy
 from dataclasses import fields
+from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
@@ -25,28 +29,52 @@ FILTERS: Final = frozenset(
     }
 )
 """What `DecisionLog.recent` can select by."""
+_KNOWN: Final = 4096
+"""Texts of trails that are remembered."""
 _TROUBLE = frozenset({"unanswered", "limited", "broken"})
 
 
 class DecisionLog:
-    """Keeps the last `keep` decisions, without secrets, newest last."""
+    """Keeps the last `keep` decisions, without secrets, newest last.
+
+    A decision is taken as it is when it is recorded, and written once the answer that it tells of is on
+    its way: the asking server does not wait for a log. Whoever reads finds it written.
+    """
 
     def __init__(self, keep: int) -> None:
         if keep < 1:
             raise ValueError(f"a decision log keeps at least one decision, not {keep}")
         self._kept: deque[Json] = deque(maxlen=keep)
+        self._taken: deque[tuple[Context, Decision]] = deque()
 
     def __len__(self) -> int:
+        self.settle()
         return len(self._kept)
 
     def record(self, decision: Decision) -> None:
-        """Keep a finished decision and log it as one structured event.
+        """Take a finished decision; the event loop's next turn writes it, or this one where there is none."""
+        taken = copy(decision)
+        taken.legs = list(decision.legs)  # a leg that is being withdrawn may still be added to
+        self._taken.append((copy_context(), taken))
+        try:
+            asyncio.get_running_loop().call_soon(self.settle)
+        except RuntimeError:
+            self.settle()
+
+    def settle(self) -> None:
+        """Write what was taken."""
+        while self._taken:
+            context, decision = self._taken.popleft()
+            context.run(self._write, decision)
+
+    def _write(self, decision: Decision) -> None:
+        """Keep a decision and log it as one structured event.
 
         A leg that failed says what to do about it, as the error on the wire does.
         What a provider or an attempt said in its own words is kept, but logged at debug
         level only: it may quote the prompt.
         """
-        entry: Json = scrub(_fields(decision))
+        entry: Json = {**scrub(_fields(decision)), "trail": [_step(step) for step in decision.trail]}
         for leg in entry["legs"]:
             if leg["code"] is not None:
                 leg["suggestedAction"] = codes.describe(leg["code"]).action
@@ -66,6 +94,7 @@ class DecisionLog:
         unknown = sorted(filters.keys() - FILTERS)
         if unknown:
             raise ValueError(f"unknown filter {', '.join(unknown)}; known: {', '.join(sorted(FILTERS))}")
+        self.settle()
         wanted = {name: value for name, value in filters.items() if value is not None}
         matching = (
             entry
@@ -75,7 +104,7 @@ class DecisionLog:
         return list(islice(matching, max(count, 0)))
 
 
-_OF_A_DECISION: Final = tuple(field.name for field in fields(Decision))
+_OF_A_DECISION: Final = tuple(field.name for field in fields(Decision) if field.name != "trail")
 _OF_A_LEG: Final = tuple(field.name for field in fields(Leg))
 
 
@@ -83,6 +112,14 @@ def _fields(decision: Decision) -> Json:
     """Return what `dataclasses.asdict` does, but for the copies, which `scrub` makes."""
     legs = [{name: getattr(leg, name) for name in _OF_A_LEG} for leg in decision.legs]
     return {name: getattr(decision, name) for name in _OF_A_DECISION} | {"legs": legs}
+
+
+_known: Final = lru_cache(_KNOWN)(scrub_text)
+
+
+def _step(step: Json) -> Json:
+    """Return a step of a trail, without secrets; its texts are the configuration's, few and often seen."""
+    return {name: _known(value) if isinstance(value, str) else value for name, value in step.items()}
 
 
 def _without_words(entry: Json) -> Json:

@@ -44,6 +44,10 @@ _SHAPES: Final = (
     ),
 )
 """Each shape of a secret, and in lower case what a text that has it has in it: one of these at least."""
+_LEAST: Final = 6
+"""Characters of the shortest text that one of the shapes fits: ``?key=a``, ``://:a@``."""
+_LEAST_WORD: Final = 16
+"""The same of a text of letters and digits alone: ``AKIA`` and twelve more."""
 
 
 def scrub(value: Any, *, depth: int = 8) -> Any:
@@ -69,6 +73,8 @@ def scrub(value: Any, *, depth: int = 8) -> Any:
 def scrub_text(text: str) -> str:
     """Return a text with everything that has the shape of a secret replaced."""
     text = str(text)
+    if len(text) < _LEAST or (len(text) < _LEAST_WORD and text.isalnum()):
+        return text
     lower = text.lower()
     for needles, shape in _SHAPES:
         for needle in needles:

@@ -88,6 +88,16 @@ def chosen(policy: Policy, facts: Facts) -> Choice:
     return BUILT_IN_STRATEGY[facts.kind] if winner is None else winner[1].value
 
 
+def conditional(policy: Policy, facts: Facts) -> bool:
+    """Whether a route, or its trail, may depend on more than kind, server, tool and belonging to a call."""
+    return any(
+        place.layer.strategy is not None
+        and not place.note
+        and not isinstance(place.layer.strategy.value, Strategy)
+        for place in _places(policy.of(facts.kind), facts)
+    )
+
+
 def possible(policy: Policy, facts: Facts) -> tuple[Route, ...]:
     """Return every route that a question may get, whichever case applies then; none if it is refused."""
     route, choice = resolve(policy, facts), chosen(policy, facts)

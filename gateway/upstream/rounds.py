@@ -130,12 +130,21 @@ async def _answer_all(
             f"server '{config.name}' asked more than {config.max_questions} questions in one call; "
             f"raise max_questions of the server if it needs them"
         )
+    questions = {
+        key: Asked(
+            entry["method"],
+            entry.get("params", {}),
+            progress.asked.get(key, 0),
+            progress.notes.get(key, {}),
+        )
+        for key, entry in requests.items()
+    }
+    if len(questions) == 1:  # which is nearly always so, and needs no task of its own
+        return {key: await scope.question(asked, deferrable=True) for key, asked in questions.items()}
     tasks: dict[str, asyncio.Task[Json | LaterAnswer]] = {}
     try:
         async with asyncio.TaskGroup() as group:
-            for key, entry in requests.items():
-                before, note = progress.asked.get(key, 0), progress.notes.get(key, {})
-                asked = Asked(entry["method"], entry.get("params", {}), before, note)
+            for key, asked in questions.items():
                 tasks[key] = group.create_task(_question(scope, asked))
     except BaseExceptionGroup as several:
         raise several.exceptions[0] from None

@@ -131,10 +131,12 @@ async def test_the_question_beyond_a_calls_bound_is_turned_away_and_logged() -> 
 
     with structlog.testing.capture_logs() as logs, pytest.raises(QuestionError, match="max_questions"):
         await stage.ask("sampling")
+    with structlog.testing.capture_logs() as later:
+        stage.log.settle()
 
     assert len(stage.caller.asked) == 2
     assert stage.decisions[-1].outcome == "limited"
-    assert [line["event"] for line in logs if line["log_level"] == "warning"] == [
+    assert [line["event"] for line in [*logs, *later] if line["log_level"] == "warning"] == [
         "question_limited",
         "decision",
     ]

@@ -113,3 +113,27 @@ def test_text_is_counted_wherever_it_stands_and_nothing_else_is():
     form = InputRequest("s", "elicitation/create", {"message": "12345"}, None)
     assert facts_of(form, "elicitation", Surroundings(), {"s": 3}).characters == 5
     assert facts_of(form, "elicitation", Surroundings(), {"s": 3}).in_flight == 2
+
+
+async def test_a_condition_is_looked_at_for_every_question():
+    hours = iter((23, 12, 23))
+    around = Surroundings(now=lambda: datetime(2026, 11, 20, next(hours), 30, tzinfo=UTC))
+    stage = broker(NIGHT, around)
+    assert [await source(stage) for _ in range(3)] == ["llm", "client", "llm"]
+
+
+async def test_without_a_condition_nobody_is_asked_for_facts_twice():
+    stage, asked = scene(strategy=Strategy.LLM, llm=ScriptedLlm(["by the llm"] * 3)), []
+
+    def now() -> datetime:
+        asked.append(True)
+        return datetime(2026, 11, 20, tzinfo=UTC)
+
+    around = Surroundings(now=now)
+    stage.broker = Broker(
+        policy(Strategy.LLM), stage.broker._parties, stage.broker._limits, stage.log, around=around
+    )
+    assert [await source(stage) for _ in range(3)] == ["llm"] * 3
+    assert len(asked) == 1
+    trails = [entry["trail"] for entry in stage.log.recent(3)]
+    assert trails[0] == trails[1] == trails[2] != []

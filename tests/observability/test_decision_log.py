@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -79,6 +80,28 @@ def test_only_the_last_decisions_are_kept_newest_first() -> None:
     assert [entry["id"] for entry in log.recent(10)] == ["4", "3", "2"]
     assert [entry["id"] for entry in log.recent(1)] == ["4"]
     assert log.recent(-1) == []
+
+
+async def test_a_decision_is_logged_after_who_recorded_it_has_gone_on() -> None:
+    log = DecisionLog(3)
+    with structlog.testing.capture_logs() as logs:
+        log.record(decision())
+        assert logs == []
+        await asyncio.sleep(0)
+        assert [entry["event"] for entry in logs] == ["decision", "decision_detail"]
+
+
+async def test_who_reads_at_once_finds_what_was_recorded_just_as_it_was() -> None:
+    log, told = DecisionLog(3), decision()
+    bound_contextvars = structlog.contextvars.bound_contextvars
+    with structlog.testing.capture_logs([structlog.contextvars.merge_contextvars]) as logs:
+        with bound_contextvars(worker=2):
+            log.record(told)
+        told.legs.append(Leg("client", Outcome.CANCELLED, 0.5, "withdrawn"))
+        told.outcome = "broken"
+        (entry,) = log.recent(9)
+    assert (len(log), entry["outcome"], len(entry["legs"])) == (1, "answered", 1)
+    assert {event["worker"] for event in logs} == {2}
 
 
 def test_decisions_are_selected_by_their_fields() -> None:

@@ -10,6 +10,17 @@ SECRET = "s3cr3tV4lue0123456789"
 @pytest.mark.parametrize(
     "text",
     [
+        *("?key=a", "&sig=a", "://:a@", "pk-abcdefgh", "bk_abcdefgh", "AKIA012345678901"),
+        *("token=abcd", "BASIC abcdefgh", "eyJabcdefgh.abcdefgh."),
+    ],
+)
+def test_the_shortest_text_of_each_shape_is_taken_out(text: str) -> None:
+    assert REDACTED in scrub_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         f"Authorization: Bearer {SECRET}",
         f"authorization: basic {SECRET}",
         f"Incorrect API key provided: sk-{SECRET}",
