@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -98,15 +99,16 @@ def _llm_rows(kind: str) -> list[Row]:
 _FORM_ROWS = [Row("cannot fill the form", Outcome.FAILED, lambda: ScriptedLlm(["{}", "no"]), "E010")]
 LLM_ROWS = {"sampling": _llm_rows("sampling"), "elicitation": _llm_rows("elicitation") + _FORM_ROWS}
 
-CASES = [
-    pytest.param(
-        strategy, kind, client, llm, id=f"{strategy.value}-{kind}-client {client.name}-llm {llm.name}"
-    )
-    for strategy in ORDER
-    for kind in ("sampling", "elicitation")
-    for client in CLIENT_ROWS[kind]
-    for llm in LLM_ROWS[kind]
-]
+
+def rows_of(*strategies: Strategy) -> pytest.MarkDecorator:
+    """Each way of a client to behave, under each strategy; its test goes through those of the LLM."""
+    cases = [
+        pytest.param(strategy, kind, client, id=f"{strategy.value}-{kind}-client {client.name}")
+        for strategy in strategies
+        for kind in ("sampling", "elicitation")
+        for client in CLIENT_ROWS[kind]
+    ]
+    return pytest.mark.parametrize(("strategy", "kind", "client"), cases)
 
 
 def expected_legs(strategy: Strategy, client: Row, llm: Row) -> list[tuple[str, Row]]:
@@ -120,8 +122,13 @@ def expected_legs(strategy: Strategy, client: Row, llm: Row) -> list[tuple[str, 
     return legs
 
 
-@pytest.mark.parametrize(("strategy", "kind", "client", "llm"), CASES)
-async def test_every_row_of_the_table_is_obeyed(strategy: Strategy, kind: str, client: Row, llm: Row) -> None:
+@rows_of(*ORDER)
+async def test_every_row_of_the_table_is_obeyed(strategy: Strategy, kind: str, client: Row) -> None:
+    for llm in LLM_ROWS[kind]:
+        await _obeyed(strategy, kind, client, llm)
+
+
+async def _obeyed(strategy: Strategy, kind: str, client: Row, llm: Row) -> None:
     patience = BRIEF if client.outcome is Outcome.TIMED_OUT else None
     stage = scene(strategy, caller=client.build(), llm=llm.build(), client_timeout=patience)
     legs = expected_legs(strategy, client, llm)
@@ -146,21 +153,6 @@ async def test_every_row_of_the_table_is_obeyed(strategy: Strategy, kind: str, c
         _check_nobody(error, legs)
 
 
-BOTH_CASES = [
-    pytest.param(
-        strategy,
-        kind,
-        client,
-        llm,
-        order,
-        id=f"{strategy.value}-{kind}-{client.name}-{llm.name}-{order[0]} first",
-    )
-    for strategy in (Strategy.PARALLEL, Strategy.HYBRID)
-    for kind in ("sampling", "elicitation")
-    for client in CLIENT_ROWS[kind]
-    for llm in LLM_ROWS[kind]
-    for order in (("client", "llm"), ("llm", "client"))
-]
 DECIDES = {Outcome.SUCCESS, Outcome.DECLINED, Outcome.CANCELLED, Outcome.REJECTED}
 
 
@@ -189,8 +181,15 @@ def expected_of_both(
     return "both" if composed else "client", {of_client, of_llm}
 
 
-@pytest.mark.parametrize(("strategy", "kind", "client", "llm", "order"), BOTH_CASES)
+@rows_of(Strategy.PARALLEL, Strategy.HYBRID)
 async def test_every_row_is_obeyed_where_both_are_asked_at_once(
+    strategy: Strategy, kind: str, client: Row
+) -> None:
+    for llm, order in itertools.product(LLM_ROWS[kind], (("client", "llm"), ("llm", "client"))):
+        await _obeyed_at_once(strategy, kind, client, llm, order)
+
+
+async def _obeyed_at_once(
     strategy: Strategy, kind: str, client: Row, llm: Row, order: tuple[str, str]
 ) -> None:
     caller, model = client.build(), llm.build()

@@ -47,6 +47,12 @@ def refused(response: httpx2.Response, status: int, bottleneck: str, setting: st
     assert 1 <= error["data"]["retry_after_seconds"] <= 3
 
 
+async def sent_away(front: Front, request: Json) -> None:
+    """Refused for the loop's lag, on a connection of its own: it is not read from again for a while."""
+    async with http(front) as client:
+        refused(await client.post("/mcp", **request), 503, "lag", "limits.max_loop_lag_ms")
+
+
 def weigh_down(front: Front) -> Load:
     """Make a loop that nobody measures late."""
     load = front.in_flight.load
@@ -269,10 +275,8 @@ async def test_a_retry_that_brings_answers_passes_whatever_the_load(start_front)
         request["json"]["params"]["_meta"] = able
         (asked,) = await exchange(client, request)
         weigh_down(front)
-        again = await client.post("/mcp", **request)
-        refused(again, 503, "lag", "limits.max_loop_lag_ms")
-        smuggled = modern(call("echo", text='"requestState"'))
-        refused(await client.post("/mcp", **smuggled), 503, "lag", "limits.max_loop_lag_ms")
+        await sent_away(front, request)
+        await sent_away(front, modern(call("echo", text='"requestState"')))
         params = request["json"]["params"]
         params["requestState"] = asked["result"]["requestState"]
         params["inputResponses"] = dict.fromkeys(asked["result"]["inputRequests"], ANSWER)
