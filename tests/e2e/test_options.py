@@ -6,6 +6,7 @@ option comes with its proof.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -17,7 +18,7 @@ from pydantic import BaseModel
 from gateway.capabilities.raw import RawTool
 from gateway.config import raw, raw_llm
 from gateway.config.raw_servers import RawServer
-from tests.support.options import conditions, llms, routing, techniques
+from tests.support.options import conditions, llms, proofs, routing, techniques
 from tests.support.options.stand import Row, played
 from tests.support.raw.peers import SCRIPT, raw_server
 
@@ -47,6 +48,9 @@ PARTS: dict[type[BaseModel], set[str]] = {
 """Of models that are about more than who answers, the fields that are about it."""
 ABOUT_WHO_ANSWERS = ("strategy", "technique", "confidence", "budget", "label")
 """Words in the names of such fields, so that a new one is missed here."""
+TESTS = Path(__file__).parents[1]
+ELSEWHERE = {"schema_url", "max_message_bytes", "type"}
+"""Options that tests write in another way than by their names."""
 ROWS: list[Row] = [*routing.ROWS, *llms.ROWS, *techniques.ROWS, *conditions.ROWS]
 
 
@@ -84,6 +88,29 @@ async def server() -> AsyncGenerator[str]:
 async def test_every_option_has_a_row_and_every_row_an_option() -> None:
     shown = {row.option for row in ROWS} | {condition.option for condition in conditions.CONDITIONS}
     assert sorted(shown) == sorted(options())
+
+
+def everything() -> set[str]:
+    """Every option of the configuration by model and field, but for mappings of others."""
+    found: set[str] = set()
+    queue: list[type[BaseModel]] = [raw.RawGateway]
+    for model in queue:
+        owner = RawServer if issubclass(model, RawServer) else model
+        for name, field in model.model_fields.items():
+            inside = list(shapes(field.annotation))
+            queue += [each for each in inside if each not in queue]
+            found |= set() if inside else {f"{owner.__name__}.{name}"}
+    return found
+
+
+async def test_every_other_option_names_the_test_in_which_another_value_of_it_shows() -> None:
+    assert sorted(proofs.PROOFS) == sorted(everything() - options())
+    for option, place in proofs.PROOFS.items():
+        file, _, test = place.partition("::")
+        source = (TESTS / file).read_text()
+        assert f"def {test}(" in source, option
+        name = option.partition(".")[2]
+        assert name in ELSEWHERE or re.search(rf"\b{name}\b", source), f"{option} is not in {file}"
 
 
 async def test_no_field_about_who_answers_is_left_out_of_the_parts() -> None:

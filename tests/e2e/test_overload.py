@@ -267,3 +267,29 @@ async def test_health_is_told_and_an_overloaded_gateway_comes_back_by_itself(tmp
         again = await begun_at(server, client, 2)
         server.end_one()
         assert (await again).status == 200
+
+
+@pytest.mark.parametrize(("allowed_ms", "refuses"), [(200, True), (400, False)])
+async def test_a_gateway_that_is_later_than_it_may_be_takes_no_more_calls_than_it_has(
+    tmp_path: Path, allowed_ms: int, refuses: bool
+) -> None:
+    """The lateness of its loop is told here, 300 ms; `tests/downstream/test_load.py` has it measured."""
+    async with (
+        house(tmp_path, config={"limits": {"max_loop_lag_ms": allowed_ms}}, s={}) as (gateway, server),
+        modern_client(gateway.base, {}) as client,
+    ):
+        load = gateway.gateway._load
+        load.stop()
+        load._beating = None
+        held = [client.tool("s__work").begin() for _ in range(40)]
+        await server.until_begun(40)
+        for _ in range(3):
+            load.felt(0.3)
+        if refuses:
+            round_ = await client.tool("s__work").send()
+            assert (round_.status, round_.error["data"]["overloaded"]) == (503, "lag")
+            assert "limits.max_loop_lag_ms" in round_.error["message"]
+        else:
+            held.append(await begun_at(server, client, 41))
+        server.end_all()
+        assert {round_.status for round_ in await asyncio.gather(*held)} == {200}

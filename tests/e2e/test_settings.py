@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
@@ -12,8 +13,10 @@ import httpx2
 import pytest
 from mcp import Client
 
+from tests.support.command_line import run, write
 from tests.support.gateway import Running, running_gateway
 from tests.support.parked import until
+from tests.support.parties import SAMPLING, Person
 from tests.support.raw.peers import SCRIPT, raw_server
 from tests.support.raw_http import EventStream, call, http, modern
 
@@ -62,6 +65,52 @@ async def test_the_servers_file_that_is_named_is_the_one_that_is_read(tmp_path: 
             tools = await exposed(gateway)
             assert f"{server}__echo" in tools
             assert {tool.partition("__")[0] for tool in tools} == {server}
+
+
+@pytest.mark.parametrize(
+    ("all_of_them", "one", "expected"),
+    [(True, True, {"on", "maybe"}), (True, False, {"on"}), (False, True, set())],
+)
+async def test_what_is_turned_off_is_not_there(
+    tmp_path: Path, all_of_them: bool, one: bool, expected: set[str]
+) -> None:
+    servers = [{"name": "on", **RAW}, {"name": "maybe", "enabled": one, **RAW}]
+    async with running_gateway(
+        tmp_path, {"external_mcp": {"enabled": all_of_them, "servers": servers}}
+    ) as gateway:
+        assert {tool.partition("__")[0] for tool in await exposed(gateway)} == expected
+
+
+async def test_a_key_is_known_by_its_digest(tmp_path: Path) -> None:
+    keys = [{"principal": "ann", "sha256": hashlib.sha256(b"k-ann").hexdigest()}]
+    async with running_gateway(tmp_path, {"auth": {"keys": keys}}) as gateway:
+        assert await status(gateway, authorization="Bearer k-ann") == 200
+        assert await status(gateway, authorization=f"Bearer {keys[0]['sha256']}") == 401
+
+
+@pytest.mark.parametrize("keep", [1, 2])
+async def test_as_many_decisions_are_kept_as_the_setting_says(tmp_path: Path, keep: int) -> None:
+    servers = [{"name": "raw", **RAW}]
+    config = {"decisions": {"keep": keep}, "external_mcp": {"servers": servers}}
+    async with running_gateway(tmp_path, config) as gateway:
+        async with Person().client(gateway.url) as client:
+            for _ in range(3):
+                await client.call_tool("raw__ask", {"requests": {"q": SAMPLING}})
+        assert len(await gateway.decisions()) == keep
+
+
+@pytest.mark.parametrize(
+    ("settings", "levels"),
+    [({"level": "debug", "format": "json"}, {"debug"}), ({"level": "error"}, set())],
+)
+async def test_the_log_is_of_the_level_and_in_the_form_that_are_set(
+    tmp_path: Path, settings: Json, levels: set[str]
+) -> None:
+    write(tmp_path, {"logging": settings, "external_mcp": {"servers": [{"name": "raw", **RAW}]}})
+    ended = await run("serve", "-c", "gateway.yaml", "--stdio", cwd=tmp_path)
+    assert (ended.status, ended.out) == (0, "")
+    said = {json.loads(line)["level"] for line in ended.err.splitlines()}
+    assert (said & {"debug"}, bool(said)) == (levels, bool(levels))
 
 
 async def test_a_server_runs_in_the_folder_that_its_entry_names(tmp_path: Path) -> None:

@@ -196,7 +196,8 @@ async def _idle(workers: Workers) -> bool:
 
 async def test_a_state_opens_nothing_but_its_own_call_at_every_worker(tmp_path: Path) -> None:
     config, named = keyed()
-    async with workers_of(tmp_path, Stage(ask=ask), config=config, **named) as workers:
+    one = {**config, "http": {"workers": 1}}
+    async with workers_of(tmp_path, Stage(ask=ask), "--workers", "2", config=one, **named) as workers:
         async with (
             modern_client(workers.base, key=KEYS["ann"], fresh=True) as ann,
             modern_client(workers.base, key=KEYS["bob"], fresh=True) as bob,

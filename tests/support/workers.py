@@ -66,17 +66,17 @@ class Workers:
 
 @asynccontextmanager
 async def workers_of(
-    folder: Path, stage: Stage | None = None, *, count: int = 2, config: Json | None = None, **environ: str
+    folder: Path, stage: Stage | None = None, *options: str, config: Json | None = None, **environ: str
 ) -> AsyncIterator[Workers]:
-    """Serve a stage named `s` by `count` workers; afterwards nothing of them may be left."""
+    """Serve a stage named `s` by two workers; afterwards nothing of them may be left."""
     own = folder / "tmp"
     own.mkdir()
     async with staged(stage or Stage()) as url:
         written = {
             "external_mcp": {"servers": [{"name": "s", "url": url, "prefix": "none"}]},
+            "http": {"workers": 2},
             **(config or {}),
         }
-        options = ("--workers", str(count))
         async with serving(folder, written, *options, TMPDIR=str(own), **environ) as served:
             limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
             async with httpx2.AsyncClient(
