@@ -110,7 +110,7 @@ class Broker:
             raise
         finally:
             decision.seconds = time.monotonic() - began
-            self._recorder.record(decision)
+            self._record(decision)
 
     async def settle(self, call: Call, note: Mapping[str, Any], answer: Json) -> Json:
         """Record the answer that a client's retry brought to a deferred question.
@@ -134,7 +134,12 @@ class Broker:
             raise
         finally:
             decision.seconds = came + time.monotonic() - began
-            self._recorder.record(decision)
+            self._record(decision)
+
+    def _record(self, decision: Decision) -> None:
+        # A leg that is being withdrawn still writes how it ended: that is no part of the decision.
+        decision.legs = list(decision.legs)
+        self._recorder.record(decision)
 
     async def aclose(self) -> None:
         """End the LLM legs that still race for clients' retries."""

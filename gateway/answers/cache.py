@@ -76,19 +76,27 @@ class AnswerCache:
             "misses": self._misses,
         }
 
-    def key(self, request: InputRequest, route: Route, prompt: Prompt, plan: Plan) -> str | None:
-        """Return what a request is compared by; None for one that is compared with none."""
+    def key(
+        self, request: InputRequest, route: Route, prompt: Prompt, plan: Callable[[Prompt], Plan]
+    ) -> str | None:
+        """Return what a request is compared by; None for one that is compared with none.
+
+        `plan` says what the model would be asked with.
+        """
         rules = self._rules
-        temperature = plan.temperature if prompt.temperature is None else prompt.temperature
-        whose = _whose(request)
-        if not rules.enabled or (rules.when == "temperature_0" and temperature != 0):
+        at_0 = rules.when == "temperature_0"
+        if not rules.enabled or (at_0 and prompt.temperature):
             return None
+        whose = _whose(request)
         if whose is None and not rules.shared:
+            return None
+        planned = plan(prompt)
+        if at_0 and (planned.temperature if prompt.temperature is None else prompt.temperature) != 0:
             return None
         material: Json = {
             "whose": None if rules.shared else (whose, request.server),
             "prompt": asdict(prompt),
-            "models": plan.models,
+            "models": planned.models,
             "route": (route.llm_timeout, route.max_attempts, astuple(route.technique)),
         }
         text = json.dumps(material, sort_keys=True, separators=(",", ":"), default=list)

@@ -81,7 +81,7 @@ class LlmAnswerer:
 
         if not self._cache.enabled:
             return await ask()
-        return await self._cache.answer(self._cache.key(request, route, prompt, llm.plan(prompt)), ask)
+        return await self._cache.answer(self._cache.key(request, route, prompt, llm.plan), ask)
 
     def _prompt(self, request: InputRequest, route: Route) -> Prompt:
         params = request.params

@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 
 from gateway.llm.transport import Sendable, Transport
-from gateway.wire.jsonrpc import encode
+from gateway.wire.jsonrpc import decode, encode
 
 Json = dict[str, Any]
 
@@ -28,6 +28,10 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     content: bytes
+
+    def json(self) -> object:
+        """Return the body's JSON; raises ValueError if it is none."""
+        return decode(self.content)
 
 
 class Again:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import logging
 from collections.abc import Mapping
 from typing import Any, cast
@@ -112,7 +111,7 @@ class Anthropic:
             reply = await self._again.post(request, lambda: self._by_the_sdk(request))
             if reply.status >= 400:
                 return _refusal(reply.status, told(reply.content), reply.headers)
-            body: object = json.loads(reply.content)
+            body: object = reply.json()
         except sdk.APIStatusError as error:
             return _refusal(error.response.status_code, error.body, error.response.headers)
         except httpx2.RequestError as error:

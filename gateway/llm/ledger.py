@@ -44,7 +44,8 @@ class MemoryLedger:
         row = row_of(day, account, completion)
         if row not in rows and len(rows) >= self._max_rows:
             row = row_of(day, account, None)
-        rows[row] = rows.get(row, Spending()) + spent
+        before = rows.get(row)
+        rows[row] = spent if before is None else before + spent
         of_scopes = self._scopes.setdefault(day, defaultdict(Spending))
         for scope in scopes:
             of_scopes[scope] += spent

@@ -130,7 +130,7 @@ class OpenAi:
             reply = await self._again.post(request, lambda: self._by_the_sdk(request))
             if reply.status >= 400:
                 return _refusal(reply.status, told(reply.content), reply.headers)
-            body: object = json.loads(reply.content)
+            body: object = reply.json()
         except sdk.APIStatusError as error:
             return _refusal(error.response.status_code, error.body, error.response.headers)
         except httpx2.RequestError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextvars import Context, copy_context
-from copy import copy
 from dataclasses import fields
 from functools import lru_cache
 from itertools import islice
@@ -30,14 +29,14 @@ FILTERS: Final = frozenset(
 )
 """What `DecisionLog.recent` can select by."""
 _KNOWN: Final = 4096
-"""Texts of trails that are remembered."""
+"""Texts that are remembered."""
 _TROUBLE = frozenset({"unanswered", "limited", "broken"})
 
 
 class DecisionLog:
     """Keeps the last `keep` decisions, without secrets, newest last.
 
-    A decision is taken as it is when it is recorded, and written once the answer that it tells of is on
+    A decision that is recorded must not change any more: it is written once the answer that it tells of is on
     its way: the asking server does not wait for a log. Whoever reads finds it written.
     """
 
@@ -53,9 +52,7 @@ class DecisionLog:
 
     def record(self, decision: Decision) -> None:
         """Take a finished decision; the event loop's next turn writes it, or this one where there is none."""
-        taken = copy(decision)
-        taken.legs = list(decision.legs)  # a leg that is being withdrawn may still be added to
-        self._taken.append((copy_context(), taken))
+        self._taken.append((copy_context(), decision))
         try:
             asyncio.get_running_loop().call_soon(self.settle)
         except RuntimeError:
@@ -74,16 +71,17 @@ class DecisionLog:
         What a provider or an attempt said in its own words is kept, but logged at debug
         level only: it may quote the prompt.
         """
-        entry: Json = {**scrub(_fields(decision)), "trail": [_step(step) for step in decision.trail]}
+        entry = _entry(decision)
         for leg in entry["legs"]:
             if leg["code"] is not None:
                 leg["suggestedAction"] = codes.describe(leg["code"]).action
         entry["summary"] = scrub_text(line(decision))
         self._kept.append(entry)
-        log = _log.warning if decision.outcome in _TROUBLE else _log.info
+        log = _log.bind()
+        tell = log.warning if decision.outcome in _TROUBLE else log.info
         # Nested, since a decision's level is not the record's level.
-        log(EVENT, summary=entry["summary"], decision=_without_words(entry))
-        _log.debug("decision_detail", id=decision.id, legs=entry["legs"], trail=entry["trail"])
+        tell(EVENT, summary=entry["summary"], decision=_without_words(entry))
+        log.debug("decision_detail", id=decision.id, legs=entry["legs"], trail=entry["trail"])
 
     def recent(self, count: int, **filters: str | None) -> list[Json]:
         """Return up to `count` decisions, newest first, whose fields equal every filter given.
@@ -104,22 +102,32 @@ class DecisionLog:
         return list(islice(matching, max(count, 0)))
 
 
-_OF_A_DECISION: Final = tuple(field.name for field in fields(Decision) if field.name != "trail")
+_OUR_OWN: Final = frozenset({"id", "at", "call", "session", "seconds"})
+"""Fields that the gateway itself makes up: a number, a time, a fingerprint."""
+_FEW: Final = frozenset(
+    {
+        *("server", "kind", "method", "target", "strategy", "level", "path"),
+        *("source", "outcome", "model", "provider", "value"),
+    }
+)
+"""Fields of texts that are configured or fixed: few, and the same in most decisions."""
+_OF_A_DECISION: Final = tuple(field.name for field in fields(Decision) if field.name not in ("trail", "legs"))
 _OF_A_LEG: Final = tuple(field.name for field in fields(Leg))
-
-
-def _fields(decision: Decision) -> Json:
-    """Return what `dataclasses.asdict` does, but for the copies, which `scrub` makes."""
-    legs = [{name: getattr(leg, name) for name in _OF_A_LEG} for leg in decision.legs]
-    return {name: getattr(decision, name) for name in _OF_A_DECISION} | {"legs": legs}
-
-
 _known: Final = lru_cache(_KNOWN)(scrub_text)
 
 
-def _step(step: Json) -> Json:
-    """Return a step of a trail, without secrets; its texts are the configuration's, few and often seen."""
-    return {name: _known(value) if isinstance(value, str) else value for name, value in step.items()}
+def _entry(decision: Decision) -> Json:
+    """Return a decision as JSON, without secrets."""
+    entry: Json = {name: _field(name, getattr(decision, name)) for name in _OF_A_DECISION}
+    entry["trail"] = [{name: _field(name, value) for name, value in step.items()} for step in decision.trail]
+    entry["legs"] = [{name: _field(name, getattr(leg, name)) for name in _OF_A_LEG} for leg in decision.legs]
+    return entry
+
+
+def _field(name: str, value: Any) -> Any:
+    if value is None or name in _OUR_OWN or isinstance(value, bool | int | float):
+        return value
+    return _known(value) if name in _FEW and isinstance(value, str) else scrub(value)
 
 
 def _without_words(entry: Json) -> Json:
