@@ -149,13 +149,13 @@ class Catalog:
         the handshake era, counts as 0, as does one that is down: what it has may come at any
         time. `cacheScope` is public only if all of it is, and nothing is left out of it.
         """
-        now = self._clock.now()
         left = [0.0 for unit in self._units.values() if not unit.up]
         public: list[bool] = []
         for unit in self._units.values():
             hint = unit.hint(part, caller) if unit.up else None
             if hint is not None:
-                left.append(0.0 if hint.expires is None else max(0.0, hint.expires - now))
+                # By a clock that is read later than the hint: what has expired has nothing left.
+                left.append(0.0 if hint.expires is None else max(0.0, hint.expires - self._clock.now()))
                 public.append(hint.public and not (part == "tools" and filtered(unit.config)))
         scope = "public" if public and all(public) else "private"
         return {"ttlMs": int(1000 * min(left, default=0.0)), "cacheScope": scope}
