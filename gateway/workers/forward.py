@@ -130,6 +130,9 @@ class Forwarder:
             head = {"status": response.status, "headers": _headers(response)}
             await send({"type": "http.response.start", **head})
             begun = True
+            if not response.complete:
+                # The head goes with what comes first of the body: of a stream that can be long after.
+                await send({"type": "http.response.body", "body": b"", "more_body": True})
             while not response.complete and (part := await response.next()):
                 await send({"type": "http.response.body", "body": part, "more_body": True})
             await send({"type": "http.response.body", "body": await _rest(response)})
