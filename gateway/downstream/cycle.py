@@ -32,6 +32,20 @@ _checked: set[tuple[bytes, bytes]] = set()
 """Header fields that are known to be sound: most responses have the same."""
 
 
+LEAVING: Final = "backchannel.leaving"
+"""In a request's scope: its `Leaving`."""
+
+
+class Leaving:
+    """Whether the client has left before its response was complete, and whom to tell: no task has to wait."""
+
+    __slots__ = ("gone", "tell")
+
+    def __init__(self) -> None:
+        self.gone = False
+        self.tell: Callable[[], None] | None = None
+
+
 class Wire(Protocol):
     """The connection that carries the request."""
 
@@ -79,6 +93,7 @@ class Cycle:
         "_event",
         "_expects",
         "_head",
+        "_leaving",
         "_left",
         "_news",
         "_parts",
@@ -99,6 +114,7 @@ class Cycle:
         self.answered = self.complete = self.disconnected = False
         self.task: asyncio.Task[None] | None = None
         self._wire = wire
+        self._leaving = scope[LEAVING] = Leaving()
         self._expects = expects
         self._parts: list[bytes] = []
         self._waiting = 0
@@ -136,7 +152,10 @@ class Cycle:
     def disconnect(self) -> None:
         """Take word that the client has left."""
         self.disconnected = not self.answered
+        self._leaving.gone = self.disconnected
         self._tell()
+        if self.disconnected and self._leaving.tell is not None:
+            self._leaving.tell()
 
     async def run(self, app: App, tasks: set[asyncio.Task[Any]]) -> None:
         """Have the application answer, in a task among `tasks`, which it leaves at its end.

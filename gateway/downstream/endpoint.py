@@ -69,11 +69,11 @@ class Endpoint:
             if message is None:
                 return
             if isinstance(message, list):
-                await self._handshake.batch(message, headers, principal, receive, send)
+                await self._handshake.batch(message, headers, scope, principal, receive, send)
             elif is_modern(headers, message):
-                await self._modern.post(message, headers, scope["headers"], principal, receive, send)
+                await self._modern.post(message, headers, scope, principal, receive, send)
             else:
-                await self._handshake.post(message, headers, principal, receive, send)
+                await self._handshake.post(message, headers, scope, principal, receive, send)
         elif scope["method"] == "GET" and not _names_modern(headers):
             await self._handshake.get(headers, principal, receive, send)
         elif scope["method"] == "DELETE" and not _names_modern(headers):

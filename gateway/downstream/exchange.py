@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from gateway.calls.alarms import Alarm, Alarms
 from gateway.config.resolved import Limits
+from gateway.downstream.cycle import Leaving
 from gateway.downstream.load import retry_after
 from gateway.downstream.outbox import Item, Outbox
 from gateway.wire import jsonrpc, sse
@@ -155,18 +156,14 @@ async def _write(
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def watch_alarms(keepalive: float) -> Alarms:
-    """Return the alarms after which exchanges begin to look after their clients; one set serves many."""
-    return Alarms(min(_WATCH_AFTER, keepalive))
-
-
 class Exchange:
     """Answers one request: JSON when the answer is all there is, else an event stream.
 
     The stream starts with the first message put into `outbox`, or after `keepalive`
     seconds. `on_left` is called when the client goes away before the end. With `streams`
     false the client takes no event stream: it gets the answer alone and cannot be asked. `alarms` are
-    what `watch_alarms` returns.
+    those of `keepalive` seconds, and `leaving` the server's word of the client's going away; where the
+    server gives none the request is watched by a task, after a moment.
     """
 
     def __init__(
@@ -181,17 +178,20 @@ class Exchange:
         streams: bool = True,
         limits: Limits | None = None,
         alarms: Alarms | None = None,
+        leaving: Leaving | None = None,
     ) -> None:
         self._receive = receive
         self._send = send
         self._keepalive = keepalive
-        self._alarms = alarms or watch_alarms(keepalive)
+        self._alarms = alarms or Alarms(min(_WATCH_AFTER, keepalive))
+        self._leaving = leaving
         self._headers = headers or []
         self._streaming: asyncio.Task[bool] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | Alarm
         self._on_left: Callable[[], None] = lambda: None
         self._streams = streams
+        self._gone = False
         limits = limits or Limits()
         self.outbox = Outbox(
             stream_id,
@@ -214,13 +214,21 @@ class Exchange:
     ) -> None:
         """Await `work`, a response (None: never answered; several: a batch's) and its status, and send it."""
         self._on_left = on_left
-        self._timer = self._alarms.set(self._wait_on)
+        if self._leaving is None:
+            self._timer = self._alarms.set(self._wait_on)
+        else:
+            self._leaving.tell = self._left
+            if self._leaving.gone:
+                asyncio.get_running_loop().call_soon(self._left)
+            self._timer = self._alarms.set(self._start_stream)
         try:
             response, status = await work
             await self._finish(response, status)
         finally:
             self._timer.cancel()
-            del self._timer  # it holds us
+            del self._timer  # it holds us, and so does this:
+            if self._leaving is not None:
+                self._leaving.tell = None
             self.outbox.close()
             if self._watching is not None:
                 self._watching.cancel()  # it holds nothing that would have to be waited for
@@ -274,5 +282,8 @@ class Exchange:
             self._watching.add_done_callback(lambda done: None if done.cancelled() else self._left())
 
     def _left(self) -> None:
-        self.outbox.reachable = False
-        self._on_left()
+        # A stream's end says so too, and by then its client may have come back for the rest.
+        if not self._gone:
+            self._gone = True
+            self.outbox.reachable = False
+            self._on_left()

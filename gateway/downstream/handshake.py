@@ -7,16 +7,18 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
+from gateway.calls.alarms import Alarms
 from gateway.downstream import batches
+from gateway.downstream.cycle import LEAVING
 from gateway.downstream.exchange import (
     Exchange,
     Receive,
+    Scope,
     Send,
     numbered_frame,
     respond,
     respond_error,
     stream,
-    watch_alarms,
 )
 from gateway.downstream.outbox import Outbox
 from gateway.downstream.session import VERSIONS, Session
@@ -47,14 +49,20 @@ class HandshakeEndpoint:
     def __init__(self, sessions: Sessions, keepalive: float) -> None:
         self._sessions = sessions
         self._keepalive = keepalive
-        self._alarms = watch_alarms(keepalive)
+        self._alarms = Alarms(keepalive)
         self._streams: dict[str, dict[str, Outbox]] = {}
         self._last_stream = 0
         self._kept: dict[Outbox, tuple[Session, int]] = {}
         self._kept_bytes = 0
 
     async def post(
-        self, message: Json, headers: Mapping[str, str], principal: str | None, receive: Receive, send: Send
+        self,
+        message: Json,
+        headers: Mapping[str, str],
+        scope: Scope,
+        principal: str | None,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Take one message: a request is answered here, anything else is acknowledged."""
         kind = jsonrpc.kind_of_valid(message)
@@ -65,7 +73,7 @@ class HandshakeEndpoint:
         if session is None:
             return
         if kind == "request":
-            await self._answer(session, message, headers, receive, send)
+            await self._answer(session, message, headers, scope, receive, send)
         else:
             session.take(message)
             await respond(send, 202)
@@ -125,6 +133,7 @@ class HandshakeEndpoint:
         self,
         messages: Sequence[Any],
         headers: Mapping[str, str],
+        scope: Scope,
         principal: str | None,
         receive: Receive,
         send: Send,
@@ -145,18 +154,30 @@ class HandshakeEndpoint:
         async def work(exchange: Exchange) -> tuple[list[Json] | None, int]:
             return await batches.answer(session, messages, exchange), 200
 
-        await self._exchange(session, work, headers, receive, send)
+        await self._exchange(session, work, headers, scope, receive, send)
 
     async def _answer(
-        self, session: Session, message: Json, headers: Mapping[str, str], receive: Receive, send: Send
+        self,
+        session: Session,
+        message: Json,
+        headers: Mapping[str, str],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         async def work(exchange: Exchange) -> tuple[Json | None, int]:
             return await self._work(session, message, exchange.outbox, Ticket())
 
-        await self._exchange(session, work, headers, receive, send)
+        await self._exchange(session, work, headers, scope, receive, send)
 
     async def _exchange(
-        self, session: Session, work: Work, headers: Mapping[str, str], receive: Receive, send: Send
+        self,
+        session: Session,
+        work: Work,
+        headers: Mapping[str, str],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         streams = "text/event-stream" in (accept := headers.get("accept", "*/*")) or "*/*" in accept
         self._last_stream += 1
@@ -169,6 +190,7 @@ class HandshakeEndpoint:
             streams=streams,
             limits=self._sessions.limits,
             alarms=self._alarms,
+            leaving=scope.get(LEAVING),
         )
         outbox = exchange.outbox
         mine = self._streams.setdefault(session.id, {})

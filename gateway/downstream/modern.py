@@ -16,11 +16,13 @@ from mcp.shared.inbound import (
 )
 
 from gateway.calls.admission import ANONYMOUS
+from gateway.calls.alarms import Alarms
 from gateway.calls.model import ChannelClosed, Identity, Json, Profile
 from gateway.config.resolved import Limits
 from gateway.downstream.annotated import Annotated
+from gateway.downstream.cycle import LEAVING
 from gateway.downstream.envelope import meta_of
-from gateway.downstream.exchange import Exchange, Receive, Send, respond, respond_json, watch_alarms
+from gateway.downstream.exchange import Exchange, Receive, Scope, Send, respond, respond_json
 from gateway.downstream.listen import Listener, Listeners
 from gateway.downstream.load import status_of
 from gateway.downstream.methods import Methods
@@ -160,13 +162,13 @@ class ModernEndpoint:
         self._server = server
         self._limits = limits
         self._keepalive = keepalive
-        self._alarms = watch_alarms(keepalive)
+        self._alarms = Alarms(keepalive)
 
     async def post(
         self,
         message: Json,
         headers: Mapping[str, str],
-        raw_headers: Sequence[tuple[bytes, bytes]],
+        scope: Scope,
         principal: str | None,
         receive: Receive,
         send: Send,
@@ -183,12 +185,17 @@ class ModernEndpoint:
             )
             await _reject(send, None, rejection)
             return
-        route = _classify(message, headers, raw_headers)
+        route = _classify(message, headers, scope["headers"])
         if not isinstance(route, InboundModernRoute):
             await _reject(send, message["id"], route)
             return
         exchange = Exchange(
-            receive, send, keepalive=self._keepalive, limits=self._limits, alarms=self._alarms
+            receive,
+            send,
+            keepalive=self._keepalive,
+            limits=self._limits,
+            alarms=self._alarms,
+            leaving=scope.get(LEAVING),
         )
         caller = self._server.caller(route, principal, exchange.outbox, message["params"])
         refused = await self._server.param_rejection(message, caller, headers)
