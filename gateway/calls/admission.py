@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from gateway.errors import ServerBusy
@@ -25,8 +26,8 @@ WAITING_SHARE: Final = 0.5
 time at the server, whose work would then be for nothing, just when there is too much of it."""
 
 
-_STANDING: Final = 2.0
-"""Seconds without an empty queue after which it is no burst that will pass by itself."""
+_LONG: Final = 2.0
+"""Seconds after which who has waited so long may no longer be there."""
 
 
 class FairQueue(Generic[T]):
@@ -76,6 +77,10 @@ class FairQueue(Generic[T]):
             self._lines.move_to_end(principal)
         return item
 
+    def first(self) -> T | None:
+        """Return what `pop` would take out, the oldest of whoever's turn it is."""
+        return next((next(iter(line)) for line in self._lines.values()), None)
+
     def remove(self, principal: str, item: T) -> None:
         """Take out an item that no longer waits; one that is not there is no error."""
         line = self._lines.get(principal)
@@ -87,21 +92,28 @@ class FairQueue(Generic[T]):
             del self._lines[principal]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Turn:
+    """A call that waits: `come` is done when its turn has, and it has waited `since` on the loop's clock."""
+
+    come: asyncio.Future[None]
+    since: float
+
+
 class Places:
     """The places of one server: `most` calls have one, `queued` others wait for theirs.
 
     `busy` makes the error for a call that does not get one, of the words that say why.
 
-    In a queue that has stood for a while the newest of a principal's calls is next: served in order
-    each would wait so long that its client gives it up when it is sent, and all of the server's work would be
-    for nothing. The old ones follow once there is less to do.
+    Where the next in turn has waited for long, the newest of its principal's calls goes first: served in
+    order each would wait so long that its client gives it up when it is sent, and all of the server's work
+    would be for nothing. The old ones follow once there is less to do.
     """
 
     def __init__(self, most: int, queued: int, busy: Callable[[str], ServerBusy]) -> None:
         self.taken = 0
         self._most = most
-        self._queue: FairQueue[asyncio.Future[None]] = FairQueue(queued)
-        self._standing_since = 0.0
+        self._queue: FairQueue[_Turn] = FairQueue(queued)
         self._full = f"{most} calls are in flight (max_concurrent_calls) and {queued} wait (max_queued_calls)"
         self._late = f"none of {most} calls in flight (max_concurrent_calls) ended for this one"
         self._busy = busy
@@ -129,17 +141,15 @@ class Places:
         """
         name = principal or ANONYMOUS
         loop = asyncio.get_running_loop()
-        if not self._queue:
-            self._standing_since = loop.time()
-        turn: asyncio.Future[None] = loop.create_future()
+        turn = _Turn(loop.create_future(), loop.time())
         refused = self._queue.push(name, turn)
-        if refused is not None and not refused.done():
-            refused.set_exception(self._busy(self._full))
+        if refused is not None and not refused.come.done():
+            refused.come.set_exception(self._busy(self._full))
         alarm = loop.call_at(until, self._too_late, turn)
         try:
-            await turn
+            await turn.come
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
+            if turn.come.done() and not turn.come.cancelled() and turn.come.exception() is None:
                 # Its turn had come in the same moment: the next one's has.
                 self.leave()
             raise
@@ -150,13 +160,12 @@ class Places:
     def leave(self) -> None:
         """Give a place back, and give it to whose turn it is."""
         self.taken -= 1
-        if not self._queue:
-            return
-        stands = asyncio.get_running_loop().time() - self._standing_since > _STANDING
-        while self.taken < self._most and (turn := self._queue.pop(newest=stands)) is not None:
-            if not turn.done():
+        while self.taken < self._most and (first := self._queue.first()) is not None:
+            long = asyncio.get_running_loop().time() - first.since > _LONG
+            turn = self._queue.pop(newest=long)
+            if turn is not None and not turn.come.done():
                 self.taken += 1
-                turn.set_result(None)
+                turn.come.set_result(None)
 
     def retake(self) -> None:
         """Count a call again whose question is answered: it goes on at its server, room or none.
@@ -165,6 +174,6 @@ class Places:
         """
         self.taken += 1
 
-    def _too_late(self, turn: asyncio.Future[None]) -> None:
-        if not turn.done():
-            turn.set_exception(self._busy(self._late))
+    def _too_late(self, turn: _Turn) -> None:
+        if not turn.come.done():
+            turn.come.set_exception(self._busy(self._late))

@@ -47,11 +47,13 @@ class Alarms:
         self._waiting: dict[Alarm, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def __len__(self) -> int:
+    @property
+    def waiting(self) -> int:
+        """How many are set."""
         return len(self._waiting)
 
     def __repr__(self) -> str:
-        return f"<Alarms of {self._seconds:g} s, {len(self)} set>"
+        return f"<Alarms of {self._seconds:g} s, {self.waiting} set>"
 
     def set(self, ring: Callable[[], None]) -> Alarm:
         """Have `ring`, which must not raise, called once the time is over."""

@@ -123,7 +123,8 @@ class RawLimits(Raw):
     max_calls: Count = _LIMITS.max_calls
     """Calls of all clients in flight at once. Beyond it new ones are refused: HTTP 503 with `Retry-After`."""
     max_calls_per_client: Count = _LIMITS.max_calls_per_client
-    """Calls of one client in flight at once. Beyond it: HTTP 429 with `Retry-After`."""
+    """Calls in flight at once of one session, or of one API key outside sessions (without either, `max_calls`
+    alone counts). Beyond it: HTTP 429 with `Retry-After`."""
     max_loop_lag_ms: Annotated[int, Field(ge=10)] = _LIMITS.max_loop_lag_ms
     """How late the gateway may be with its own work. When it has been later than that three times in a row
     it has more to do than it can, and takes fewer calls at once until it is in time: beyond them as for

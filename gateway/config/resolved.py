@@ -88,7 +88,7 @@ class ServerConfig:
     max_rounds: int = 10
     max_concurrent_questions: int = 32
     max_concurrent_calls: int = 256
-    max_queued_calls: int = 1024
+    max_queued_calls: int = 2048
     budget: BudgetRule | None = None
 
 

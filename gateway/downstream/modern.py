@@ -90,7 +90,6 @@ class ModernServer:
         params: Json = message["params"]
         ticket.goes_on = brings_answers(params)
         work = self._handle(message["id"], message["method"], params, caller, outbox)
-        # Anonymous clients cannot be told apart, so they share one bound.
         return self._in_flight.answer(message["id"], work, ticket, principal or ANONYMOUS)
 
     async def param_rejection(

@@ -19,6 +19,9 @@ from gateway.wire import faults, jsonrpc
 from gateway.wire.jsonrpc import Json
 
 _SESSION: Final = "mcp-session-id"
+_HELD: Final = 2.0
+"""Seconds for which a connection is not read from at most. A client that gives up and comes back on a new
+one costs more than to refuse it again."""
 _STATE: Final = b'"requestState"'
 
 
@@ -34,8 +37,8 @@ async def continued(
     """Return what the request's body is to be read from, or None if it has been answered with `refusal`.
 
     Clients that ask again at once, whatever they are told, would make refusals cost more than
-    calls. So where the loop is late, the connection is not read from before the time that they were told.
-    A session's is, for the answers that may come on it.
+    calls. So where the loop is late, the connection is not read from for a while. A session's is, for the
+    answers that may come on it.
     """
     session = _SESSION in headers
     decoded: Any = None
@@ -54,7 +57,7 @@ async def continued(
         await _refuse_in_session(decoded, refusal, send)
     else:
         if load.late:
-            scope[HOLD] = float(refusal.retry_after)
+            scope[HOLD] = min(float(refusal.retry_after), _HELD)
         await respond_json(send, status_of(refusal), faults.error_response(None, refusal))
     return None
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+from gateway.calls.admission import ANONYMOUS
 from gateway.downstream.load import Load
 from gateway.errors import BackchannelError, Overloaded
 from gateway.wire import faults, jsonrpc
@@ -54,7 +55,10 @@ class Ticket:
 
 
 class InFlight:
-    """All requests being answered by this gateway, at most `per_client` of one client."""
+    """All requests being answered by this gateway, at most `per_client` of one client.
+
+    Those that come without a session or a key cannot be told apart; `max_calls` alone bounds them.
+    """
 
     def __init__(self, per_client: int, load: Load | None = None) -> None:
         self._per_client = per_client
@@ -114,14 +118,14 @@ class InFlight:
 
     def at_the_door(self, client: str | None) -> Overloaded | None:
         """Return why a new request is not taken; `client` is whose it is, as far as its head says so."""
-        if client is None or self._of_client.get(client, 0) < self._per_client:
+        if client is None or client == ANONYMOUS or self._of_client.get(client, 0) < self._per_client:
             return self.load.refusal()
         return self._too_many(client)
 
     def _refusal(self, client: str, ticket: Ticket) -> BackchannelError | None:
         if self._stopping is not None:
             return self._stopping
-        if self._of_client.get(client, 0) < self._per_client:
+        if client == ANONYMOUS or self._of_client.get(client, 0) < self._per_client:
             return None if ticket.goes_on else self.load.refusal()
         return self._too_many(client)
 

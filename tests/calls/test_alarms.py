@@ -21,7 +21,7 @@ async def test_alarms_ring_in_the_order_in_which_they_were_set() -> None:
         alarms.set(lambda number=number: seen.append(number))
     await rung(alarms)
     assert seen == [0, 1, 2, 3, 4]
-    assert len(alarms) == 0
+    assert alarms.waiting == 0
 
 
 async def test_a_cancelled_alarm_does_not_ring_even_if_another_cancels_it_in_the_same_moment() -> None:
@@ -48,5 +48,5 @@ async def test_nothing_is_held_once_an_alarm_is_over() -> None:
     alarm = alarms.set(lambda: None)
     assert alarm.when() > asyncio.get_running_loop().time() + 50
     alarm.cancel()
-    assert len(alarms) == 0
+    assert alarms.waiting == 0
     assert "over" in repr(alarm)

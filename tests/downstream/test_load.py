@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -12,7 +13,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from gateway.config.resolved import Limits
+from gateway.config.resolved import ApiKey, Limits
 from gateway.downstream.load import Load
 from gateway.errors import Overloaded, ServerBusy
 from tests.support.front import Front, Held, Slow, ask, echo
@@ -175,16 +176,29 @@ async def test_a_loop_that_is_kept_from_its_work_is_seen_and_so_is_its_recovery(
 
 
 async def test_a_client_with_too_many_calls_gets_429_and_others_are_served(start_front) -> None:
-    front = await start_front(limits=Limits(max_calls_per_client=2))
+    keys = tuple(
+        ApiKey(name, hashlib.sha256(f"key-of-{name}".encode()).hexdigest()) for name in ("ann", "bob")
+    )
+    front = await start_front(keys=keys, limits=Limits(max_calls_per_client=2))
     front.servers.behaviours["echo"] = echo
-    async with holding(front, modern(call("slow")), 2), http(front) as client:
-        nonsense = {**modern(call("echo")), "json": None, "content": b"{" * 1000}
-        for request in (modern(call("echo")), nonsense):
-            refused(await client.post("/mcp", **request), 429, "client", "limits.max_calls_per_client")
-        session = await initialize(client)
-        assert "result" in (await client.post("/mcp", json=call("echo"), headers=session)).json()
+
+    def request(name: str, tool: str) -> Any:
+        sent = modern(call(tool))
+        return {**sent, "headers": {**sent["headers"], "authorization": f"Bearer key-of-{name}"}}
+
+    async with holding(front, request("ann", "slow"), 2), http(front) as client:
+        nonsense = {**request("ann", "echo"), "json": None, "content": b"{" * 1000}
+        for sent in (request("ann", "echo"), nonsense):
+            refused(await client.post("/mcp", **sent), 429, "client", "limits.max_calls_per_client")
+        assert "result" in (await client.post("/mcp", **request("bob", "echo"))).json()
     async with http(front) as client:
-        assert (await client.post("/mcp", **modern(call("echo")))).status_code == 200
+        assert (await client.post("/mcp", **request("ann", "echo"))).status_code == 200
+
+
+async def test_clients_that_cannot_be_told_apart_have_no_bound_of_one_client(start_front) -> None:
+    front = await start_front(limits=Limits(max_calls_per_client=2))
+    async with holding(front, modern(call("slow")), 5):
+        assert front.in_flight.load.calls == 5
 
 
 async def test_beyond_all_calls_a_call_gets_503_before_its_body_is_looked_at(start_front) -> None:

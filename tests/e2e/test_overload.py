@@ -8,9 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import mcp_types as types
 import pytest
 from mcp import Client, MCPError
+from mcp.client.streamable_http import streamable_http_client
 
 from tests.support.clients import MODES, Mode
 from tests.support.gateway import Running, running_gateway
@@ -236,9 +238,14 @@ ASK: Json = {"requests": {"q": SAMPLING}}
 
 @pytest.mark.parametrize("mode", ["handshake", "modern"])
 async def test_a_client_on_the_sdk_is_shown_why_and_its_other_calls_go_on(tmp_path: Path, mode: Mode) -> None:
-    limits = {"limits": {"max_calls_per_client": 2}}
-    async with house(tmp_path, config=limits, s={}) as (gateway, server):
-        async with Client(gateway.url, mode=MODES[mode]) as client:
+    settings = {"limits": {"max_calls_per_client": 2}, **AUTH}
+    ann = {"authorization": f"Bearer {KEYS['ANN']}"}
+    async with (
+        house(tmp_path, config=settings, s={}) as (gateway, server),
+        httpx2.AsyncClient(headers=ann, timeout=30) as http,
+    ):
+        transport = streamable_http_client(gateway.url, http_client=http)
+        async with Client(transport, mode=MODES[mode]) as client:
             calls = [asyncio.create_task(client.call_tool("s__work", {})) for _ in range(2)]
             await server.until_begun(2)
             with pytest.raises(MCPError, match=r"limits\.max_calls_per_client") as refused:
