@@ -3,20 +3,22 @@
 Every sample is taken in turns with plain calls through the same gateway, on one connection.
 
 What an own LLM's answer costs is taken three ways in one run. **added**: the server says how long it
-waited for the answer, from writing its question to having read the answer; less what the provider
-takes for the very same HTTP request when it is sent to it directly. **at the client**: the call that asks
-less a plain call, less the provider again; it has in it the server's asking and its second exchange with the
-gateway, which no gateway could spare. **processor**: what the gateway's process computes for a call
-that asks more than for a plain one.
+waited for the answer, from writing its question to having read the answer; less what the very same
+HTTP request to the provider takes from the gateway's core without a gateway (`benchmarks/speed/asker.py`).
+**at the client**: the call that asks less a plain call, less the provider again; it has in it the server's
+asking and its second exchange with the gateway, which no gateway could spare. **processor**: what the
+gateway's process computes for a call that asks more than for a plain one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import statistics
+import sys
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 
 from benchmarks.speed.driver import Handshake, Json, Modern, Pool
@@ -25,8 +27,8 @@ from benchmarks.speed.gateways.port import Behind, Era
 from benchmarks.speed.gateways.registry import BACKCHANNEL
 from benchmarks.speed.provider import KEY, Provider, providing
 from benchmarks.speed.rows.clock import Work, cpu_seconds, interleaved, seconds
-from benchmarks.speed.stand import Running, Stand
-from benchmarks.speed.upstream_tools import WAITED
+from benchmarks.speed.stand import ROOT, Running, Stand
+from benchmarks.speed.upstream_tools import CORES_VARIABLE, WAITED
 
 ERAS: tuple[Era, ...] = ("handshake", "modern")
 ROUNDS = 200
@@ -40,6 +42,9 @@ ANSWERS: dict[str, Json] = {
     },
     "elicitation/create": {"action": "accept", "content": {"city": "Paris"}},
 }
+Ask = Callable[[], Awaitable[float]]
+"""Asks the provider once; returns the seconds it took."""
+WARMING = 10
 TOOLS = {"sampling": "ask", "elicitation": "ask_elicit"}
 UNITS_OF_CLIENT = {"two plain calls": "ms", "the call that asks": "ms", "ratio": "x"}
 UNITS_OF_LLM = {
@@ -143,19 +148,17 @@ async def _to_the_llm(stand: Stand) -> list[Row]:
             async with stand.running(BACKCHANNEL, behind) as running, _client(running, server) as client:
                 words = f"sampling answered by an instant provider, {server} client and server"
                 samples = Samples(words, UNITS_OF_LLM)
-                directly = Pool(provider.url)
-                await _answered(
-                    client, provider, directly, 10
-                )  # warm: the provider's client is built at its first use
-                for _ in range(stand.options.runs):
-                    taken = await _answered(client, provider, directly, _rounds(stand))
-                    samples.add(BACKCHANNEL.name, **{name: each * 1000 for name, each in taken.items()})
-                directly.close()
+                async with _asking(stand, provider) as ask:
+                    # The first answers warm it up: the provider's client is built at its first use.
+                    await _answered(client, ask, WARMING)
+                    for _ in range(stand.options.runs):
+                        taken = await _answered(client, ask, _rounds(stand))
+                        samples.add(BACKCHANNEL.name, **{name: each * 1000 for name, each in taken.items()})
                 rows += samples.rows([BACKCHANNEL.name])
     return rows
 
 
-async def _answered(client: _Client, provider: Provider, directly: Pool, rounds: int) -> dict[str, float]:
+async def _answered(client: _Client, ask: Ask, rounds: int) -> dict[str, float]:
     """Take one run's figures, in seconds: medians, but for the processor's time, which is a mean."""
     process = client.running.process
     assert process is not None
@@ -172,7 +175,7 @@ async def _answered(client: _Client, provider: Provider, directly: Pool, rounds:
         computed["asks"] += cpu_seconds(process) - between
         computed["plain"] += between - before
         taken["waits"].append(ended.result["_meta"][WAITED])
-        taken["provider"].append(await _asked_directly(provider, directly))
+        taken["provider"].append(await ask())
     middle = {name: statistics.median(each) for name, each in taken.items()}
     return {
         "plain call": middle["plain"],
@@ -185,13 +188,30 @@ async def _answered(client: _Client, provider: Provider, directly: Pool, rounds:
     }
 
 
-async def _asked_directly(provider: Provider, directly: Pool) -> float:
-    """Send the provider its last request once more, without a gateway; returns the seconds it took."""
+@contextlib.asynccontextmanager
+async def _asking(stand: Stand, provider: Provider) -> AsyncGenerator[Ask]:
+    """Give what sends the provider its last request once more, from the gateway's core without a gateway."""
+    cores = ",".join(str(core) for core in sorted(stand.pinning.gateway))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks.speed.asker", str(provider.port)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, CORES_VARIABLE: cores},
+        cwd=ROOT,
+    )
+    told, said = process.stdin, process.stdout
+    assert told is not None
+    assert said is not None
+    pool = Pool(provider.url)
     headers = {"content-type": "application/json", "authorization": f"Bearer {os.environ[KEY]}"}
-    began = time.perf_counter()
-    connection = await directly.send("POST", headers, provider.last, f"{directly.path}/chat/completions")
-    body = await connection.body()
-    took = time.perf_counter() - began
-    directly.release(connection)
-    assert b"choices" in body, body
-    return took
+
+    async def ask() -> float:
+        request = pool.encoded("POST", headers, provider.last, f"{pool.path}/chat/completions")
+        told.write(request.hex().encode() + b"\n")
+        return float(await said.readline())
+
+    try:
+        yield ask
+    finally:
+        told.close()
+        await process.wait()
