@@ -19,7 +19,11 @@ from gateway.upstream.port import Connection
 from tests.support.raw.peers import HANDSHAKE, KINDS, MODERN, PROFILE, Recorder, call, children, raw_server
 
 Json = dict[str, Any]
-every_kind = pytest.mark.parametrize("kind", KINDS)
+OFTEN = ("stdio-handshake", "http-handshake", "http-modern")
+"""Each era, over a pipe and over HTTP; the other kinds take their turn with the large tables."""
+every_kind = pytest.mark.parametrize(
+    "kind", [kind if kind in OFTEN else pytest.param(kind, marks=pytest.mark.extensive) for kind in KINDS]
+)
 
 SAMPLE: Json = {
     "method": "sampling/createMessage",

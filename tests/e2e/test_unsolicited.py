@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,23 @@ from tests.support.parties import ENVIRON, llm_config, speaking_llm
 from tests.support.processes import asking_http, asking_stdio, first_line
 
 
-@pytest.mark.parametrize("allowed", [True, False])
-@pytest.mark.parametrize("kind", ["stdio", "http"])
+@pytest.mark.parametrize(
+    ("kind", "allowed"),
+    [
+        ("stdio", True),
+        ("http", False),
+        pytest.param("stdio", False, marks=pytest.mark.extensive),
+        pytest.param("http", True, marks=pytest.mark.extensive),
+    ],
+)
 async def test_a_question_of_no_call_is_the_llms_or_nobodys(tmp_path: Path, kind: str, allowed: bool) -> None:
     record, when = tmp_path / "record", tmp_path / "now"
     person = Person(sampling=sampled("never"))
-    async with speaking_llm() as service, asking_http() as web:
-        entry = asking_stdio() if kind == "stdio" else web.entry()
+    async with AsyncExitStack() as stack:
+        service = await stack.enter_async_context(speaking_llm())
+        entry = asking_stdio()
+        if kind == "http":
+            entry = (await stack.enter_async_context(asking_http())).entry()
         sampling = {"default_sampling_strategy": "magictunnel_handled", "llm_config": llm_config(service)}
         config = {
             "sampling": {**sampling, **({"unsolicited": "own_llm"} if allowed else {})},
