@@ -61,15 +61,19 @@ async def test_a_call_that_its_client_cancels_is_cancelled_at_the_server(tmp_pat
         assert (await client.call_tool("ask__echo", {"n": 1})).structured_content == {"n": 1}
 
 
-async def test_standard_output_carries_the_protocol_and_nothing_else(tmp_path: Path) -> None:
-    path = write(tmp_path, behind())
-    process = await asyncio.create_subprocess_exec(
-        *command("serve", "--stdio", "--config", path, "--log-level", "debug"),
+async def begun(folder: Path, *options: str) -> asyncio.subprocess.Process:
+    """Start it with a pipe for each of its streams."""
+    return await asyncio.create_subprocess_exec(
+        *command("serve", "--stdio", "--config", write(folder, behind()), *options),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env=environment(tmp_path),
+        env=environment(folder),
     )
+
+
+async def test_standard_output_carries_the_protocol_and_nothing_else(tmp_path: Path) -> None:
+    process = await begun(tmp_path, "--log-level", "debug")
     hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
     lines = (
         {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
@@ -107,14 +111,7 @@ async def test_a_file_on_standard_input_is_served_to_its_end(tmp_path: Path, tex
 
 
 async def test_a_client_that_terminates_it_leaves_nothing_behind(tmp_path: Path) -> None:
-    path = write(tmp_path, behind())
-    process = await asyncio.create_subprocess_exec(
-        *command("serve", "--stdio", "--config", path),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(tmp_path),
-    )
+    process = await begun(tmp_path)
     assert process.stderr is not None
     try:
         async with asyncio.timeout(30):
