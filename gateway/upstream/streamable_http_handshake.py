@@ -163,10 +163,48 @@ class HandshakeHttpChannel:
         Raises:
             CallError: the server did not take it.
         """
+        response = await self._post_at_once(message)
+        if response is not None:
+            async with self._endpoint.reading(response):
+                await self._taken(response)
+            return
         async with self._endpoint.open("POST", self._headers(), message, cookies=self._cookies) as response:
-            if not response.is_success:
-                await self._refused(response)
+            await self._taken(response)
+
+    async def _taken(self, response: Response) -> None:
+        if not response.is_success:
+            await self._refused(response)
+        if not response.complete:
             await self._endpoint.discard(response)
+
+    async def _post_at_once(self, message: Json) -> Response | None:
+        """POST on a connection at hand; None where there is none, or the message is to go elsewhere.
+
+        Raises:
+            TransportBroken: it failed.
+        """
+        head: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def begun(_: Response) -> None:
+            if not head.done():
+                head.set_result(None)
+
+        response = self._endpoint.begin(self._own_headers(), message, self._cookies, begun)
+        if response is None:
+            return None
+        try:
+            await head
+            if 300 <= response.status < 400:
+                await self._endpoint.discard(response)
+                response.cancel()
+                return None
+        except BaseException:
+            response.cancel()
+            raise
+        if response.error is not None:
+            raise TransportBroken(self._endpoint.config.name, str(response.error)) from response.error
+        self._endpoint.keep(response, self._cookies)
+        return response
 
     async def _refused(self, response: Response, pending: Pending | None = None) -> None:
         """Deal with an error status; returns only if the body answered `pending`."""
