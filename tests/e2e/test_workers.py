@@ -24,7 +24,7 @@ from tests.support.raw_http import BOTH, EventStream, call
 from tests.support.scripted_http import ScriptedHttp
 from tests.support.workers import Workers, workers_of
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 
 Json = dict[str, Any]
 EVERYTHING: Json = {"elicitation": {}, "sampling": {}}
