@@ -87,13 +87,13 @@ class Transport(httpx2.AsyncBaseTransport):
             raise httpx2.ConnectError(str(error), request=request) from error
         arrived: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
-        def done(outcome: bytes | bytearray | Exception) -> None:
+        def done(outcome: bytes | Exception) -> None:
             if arrived.done():
                 return
             if isinstance(outcome, Exception):
                 arrived.set_exception(outcome)
             else:
-                arrived.set_result(bytes(outcome))
+                arrived.set_result(outcome)
 
         def collect(response: Response) -> None:
             response.collect(MOST_BYTES, done)

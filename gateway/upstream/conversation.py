@@ -159,7 +159,7 @@ class Conversation:
             return
         self.take(message, pending)
 
-    def take_body(self, data: bytes | bytearray, pending: Pending) -> None:
+    def take_body(self, data: bytes, pending: Pending) -> None:
         """Dispatch a body that is all there will be of a request's response: it ends with it."""
         try:
             message = jsonrpc.decode(data, self._max_nesting)

@@ -62,10 +62,10 @@ class Post:
         else:
             self._go_on(response, self._pending)
 
-    def _redirected(self, _: bytes | bytearray | Exception) -> None:
+    def _redirected(self, _: bytes | Exception) -> None:
         self._go_on(self._message, self._pending)
 
-    def _body(self, outcome: bytes | bytearray | Exception) -> None:
+    def _body(self, outcome: bytes | Exception) -> None:
         if isinstance(outcome, TooLarge):
             limit = self._endpoint.max_message_bytes
             self._pending.fail(self._endpoint.too_large(f"a body of more than {limit} bytes"))

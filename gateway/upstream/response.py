@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from io import BytesIO
 from typing import Final, Protocol
 
 from gateway.wire.headers import name_of, value_of
 
 _HIGH: Final = 256 * 1024
 """Bytes of a body that wait to be read before no more is taken from the socket."""
+_LARGE: Final = 256 * 1024
+"""Bytes of a body beyond which it matters how often it is in memory."""
+_AT_ONCE: Final = 4 * 1024 * 1024
+"""Bytes of room made for a body before it has come, because its head says that it will."""
+_DIGITS: Final = 18
 
 
 class Broken(Exception):
@@ -72,11 +78,11 @@ class Response:
         self.complete = False
         self._connection: Exchanging | None = connection
         self._on_head: Callable[[Response], None] | None = on_head
-        self._done: Callable[[bytes | bytearray | Exception], None] | None = None
+        self._done: Callable[[bytes | Exception], None] | None = None
         self._limit = 0
         # What waits to be read is one part, mostly the only one, or all of them in one:
         # a list of parts could cost many times what it holds, if a server makes them small.
-        self._body: bytes | bytearray = b""
+        self._body: bytes | BytesIO = b""
         self._size = 0
         self._error: Broken | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -95,7 +101,7 @@ class Response:
         """Why the exchange failed, if it has."""
         return self._error
 
-    def collect(self, limit: int, done: Callable[[bytes | bytearray | Exception], None]) -> None:
+    def collect(self, limit: int, done: Callable[[bytes | Exception], None]) -> None:
         """Give the whole body to `done` when it is there, or Broken, or TooLarge beyond `limit` bytes."""
         self._limit, self._done = limit, done
         if self._size > limit:
@@ -118,7 +124,7 @@ class Response:
                 raise self._error
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        data = bytes(self._take())
+        data = self._take()
         if self._connection is not None:
             self._connection.resume()
         return data
@@ -155,11 +161,11 @@ class Response:
         """Take a part of the body."""
         if not self._size:
             self._body = data
-        elif isinstance(self._body, bytearray):
-            self._body += data
+        elif isinstance(self._body, bytes):
+            self._body = self._room(self._body)
+            self._body.write(data)
         else:
-            self._body = bytearray(self._body)
-            self._body += data
+            self._body.write(data)
         self._size += len(data)
         if self._done is not None:
             if self._size > self._limit:
@@ -173,7 +179,10 @@ class Response:
         """Take the end of the body."""
         self.complete = True
         self._connection = None
-        if self._done is not None:
+        if self._done is not None and self._size > _LARGE:
+            # Whoever decodes it should not do so on top of the last parts that came.
+            asyncio.get_running_loop().call_soon(self._end, self._take())
+        elif self._done is not None:
             self._end(self._take())
         self._wake()
 
@@ -187,12 +196,26 @@ class Response:
             self._end(error)
         self._wake()
 
-    def _take(self) -> bytes | bytearray:
-        # Not copied: it may be large, and is decoded as it is.
-        body, self._body, self._size = self._body, b"", 0
-        return body
+    def _room(self, first: bytes) -> BytesIO:
+        """Begin to put parts together, in as much room as they will need if that is known."""
+        room = BytesIO()
+        length = self.headers.get("content-length", "")
+        if self._done is not None and length.isdecimal() and len(length) < _DIGITS:
+            room.seek(min(int(length), self._limit, _AT_ONCE) - 1)
+            room.write(b"\0")
+            room.seek(0)
+        room.write(first)
+        return room
 
-    def _end(self, outcome: bytes | bytearray | Exception) -> None:
+    def _take(self) -> bytes:
+        body, self._body, self._size = self._body, b"", 0
+        if isinstance(body, bytes):
+            return body
+        body.truncate()
+        # The buffer itself: a copy of what is large would be as large again.
+        return body.getvalue()
+
+    def _end(self, outcome: bytes | Exception) -> None:
         done, self._done = self._done, None
         if isinstance(outcome, TooLarge):
             self.cancel()
