@@ -21,7 +21,7 @@ for _ in range(4):
     kept = []
     for _ in range(4):
         kept.append(b"x" * 1_000_000)
-        small.append(b"y" * 2_000)
+        small.append(b"y" * 100_000)
     before = resident()
     del kept
     print((before - resident()) / 4_000_000 > 0.9)
