@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +37,22 @@ class BrokerLimits:
     max_question_depth: int = 4
 
 
+class Admitted:
+    """A question's place, used as ``with``."""
+
+    __slots__ = ("_gate", "_server")
+
+    def __init__(self, gate: Gate, server: str) -> None:
+        self._gate = gate
+        self._server = server
+
+    def __enter__(self) -> None:
+        """Nothing: it is taken already."""
+
+    def __exit__(self, *ended: object) -> None:
+        self._gate.release(self._server)
+
+
 class Gate:
     """Counts questions, and turns away those beyond a bound."""
 
@@ -55,9 +70,8 @@ class Gate:
         """Questions in flight by server; servers without any are absent."""
         return dict(self._open)
 
-    @contextmanager
-    def admit(self, request: InputRequest) -> Generator[None]:
-        """Hold a place for a question while the block runs, however it ends.
+    def admit(self, request: InputRequest) -> Admitted:
+        """Hold a place for a question until the block that begins with it ends, however it does.
 
         Raises:
             QuestionError: a bound is reached; the message names the setting.
@@ -73,10 +87,7 @@ class Gate:
             most = f"{bounds.max_concurrent_questions} questions at once"
             self._refuse(request, "max_concurrent_questions", most)
         self._take(request.server)
-        try:
-            yield
-        finally:
-            self._release(request.server)
+        return Admitted(self, request.server)
 
     def extend(self, server: str, leg: asyncio.Task[Any]) -> None:
         """Count an LLM's leg that goes on after its question was put off: it keeps its place."""
@@ -89,15 +100,16 @@ class Gate:
         """Free the place of a leg that has ended, or whose question is put again and takes one itself."""
         server = self._legs.pop(leg, None)
         if server is not None:
-            self._release(server)
+            self.release(server)
 
-    def _take(self, server: str) -> None:
-        self._open[server] = self._open.get(server, 0) + 1
-
-    def _release(self, server: str) -> None:
+    def release(self, server: str) -> None:
+        """Free a place of a server's question."""
         self._open[server] -= 1
         if not self._open[server]:
             del self._open[server]
+
+    def _take(self, server: str) -> None:
+        self._open[server] = self._open.get(server, 0) + 1
 
     def _check_nesting(self, request: InputRequest, call: Call, bounds: ServerBounds) -> None:
         """Refuse a question that answers to others have led to, too deep or once too often."""

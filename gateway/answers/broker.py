@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
+import secrets
 import time
-import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
@@ -254,6 +255,7 @@ class Broker:
         return stamp.stamped(answer.result, decision, node=self._node)
 
 
+@functools.lru_cache(maxsize=1024)
 def fingerprint(session: str) -> str:
     """Return a short name for a session that cannot be used in its place."""
     return hashlib.sha256(session.encode()).hexdigest()[:12]
@@ -264,7 +266,7 @@ def _open(request: InputRequest) -> Decision:
     identity = call.caller.identity if call is not None else None
     kind = "roots" if request.method == "roots/list" else KIND_OF.get(request.method, request.method)
     return Decision(
-        id=uuid.uuid4().hex,
+        id=secrets.token_hex(16),
         at=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         server=request.server,
         kind=kind,

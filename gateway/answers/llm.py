@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NoReturn
 
 import structlog
@@ -16,7 +17,10 @@ from gateway.answers.cache import AnswerCache
 from gateway.answers.completions import leg_ended_by
 from gateway.answers.elicitation_llm import FormFiller
 from gateway.answers.model import Answer, Deferred, InputRequest, LegEnded, SourceName
+from gateway.answers.plainly import plainly_valid
 from gateway.answers.techniques import sample
+from gateway.calls.alarms import Alarms
+from gateway.calls.deadlines import Deadline
 from gateway.config.resolved import CacheRules
 from gateway.errors import ProviderError
 from gateway.llm.port import Llm, Meter, Prompt
@@ -52,6 +56,7 @@ class LlmAnswerer:
         self._max_tokens = max_tokens
         self._meter = meter or Unmetered()
         self._cache = cache or AnswerCache(CacheRules(enabled=False))
+        self._alarms: dict[float, Alarms] = {}
 
     async def answer(self, request: InputRequest, route: Route) -> Answer | Deferred:
         """Answer within `route.llm_timeout`; see `Answerer.answer`."""
@@ -63,7 +68,7 @@ class LlmAnswerer:
             raise LegEnded(Outcome.UNAVAILABLE, reason, code=codes.INVALID_CONFIG)
         llm = self._meter.charged(llm, account_of(request, route))
         try:
-            async with asyncio.timeout(route.llm_timeout + _GRACE_SECONDS):
+            with self._limit(route.llm_timeout + _GRACE_SECONDS):
                 if route.kind == "elicitation":
                     return await self._forms.fill(request, llm, route)
                 return await self._sample(request, llm, route)
@@ -73,6 +78,12 @@ class LlmAnswerer:
         except ProviderError as error:
             raise leg_ended_by(error) from error
 
+    def _limit(self, seconds: float) -> Deadline:
+        alarms = self._alarms.get(seconds)
+        if alarms is None:
+            alarms = self._alarms[seconds] = Alarms(seconds)
+        return Deadline(seconds, seconds, alarms)
+
     async def _sample(self, request: InputRequest, llm: Llm, route: Route) -> Answer:
         prompt = self._prompt(request, route)
 
@@ -81,7 +92,8 @@ class LlmAnswerer:
 
         if not self._cache.enabled:
             return await ask()
-        return await self._cache.answer(self._cache.key(request, route, prompt, llm.plan), ask)
+        key = self._cache.key(request, route, prompt, partial(llm.plan, estimated=False))
+        return await self._cache.answer(key, ask)
 
     def _prompt(self, request: InputRequest, route: Route) -> Prompt:
         params = request.params
@@ -109,7 +121,21 @@ class LlmAnswerer:
         )
 
 
-def _checked(params: Json) -> CreateMessageRequestParams:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What is used of parameters that are plainly valid, named as the schema's model names it."""
+
+    max_tokens: int
+    system_prompt: str | None
+    temperature: float | None
+    stop_sequences: Sequence[str] | None = None
+
+
+def _checked(params: Json) -> CreateMessageRequestParams | _Asked:
+    if plainly_valid(params) and params["maxTokens"] >= 1:
+        temperature = params.get("temperature")
+        warmth = None if temperature is None else float(temperature)
+        return _Asked(params["maxTokens"], params.get("systemPrompt"), warmth)
     try:
         checked = CreateMessageRequestParams.model_validate(params)
     except ValidationError as error:

@@ -10,6 +10,7 @@ answer, so there is no ``external_servers_tried``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, cast
 
 from gateway.answers.model import Decision, Leg, SourceName
@@ -20,13 +21,13 @@ Json = dict[str, Any]
 
 KEY: Final = "backchannel/routing"
 
-_MODE = {
-    Strategy.LLM: "local_only",
-    Strategy.CLIENT: "proxy_only",
-    Strategy.LLM_FIRST: "local_first",
-    Strategy.CLIENT_FIRST: "proxy_first",
-    Strategy.PARALLEL: "parallel",
-    Strategy.HYBRID: "hybrid",
+_MODE: Final[Mapping[str | None, str]] = {
+    Strategy.LLM.value: "local_only",
+    Strategy.CLIENT.value: "proxy_only",
+    Strategy.LLM_FIRST.value: "local_first",
+    Strategy.CLIENT_FIRST.value: "proxy_first",
+    Strategy.PARALLEL.value: "parallel",
+    Strategy.HYBRID.value: "hybrid",
 }
 
 
@@ -62,7 +63,7 @@ def routing(decision: Decision, *, node: str) -> Json:
 
 
 def _mode(decision: Decision, *, fell_back: bool) -> str:
-    mode = _MODE[Strategy(decision.strategy)]
+    mode = _MODE[decision.strategy]
     return f"{mode}_fallback" if fell_back else mode
 
 

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from contextlib import contextmanager
 from types import TracebackType
 
 from gateway.calls.admission import WAITING_SHARE, Places
 from gateway.calls.alarms import Alarm, Alarms
+
+
+class Paused:
+    """A block for which a call's clock stands still."""
+
+    __slots__ = ("_deadline",)
+
+    def __init__(self, deadline: Deadline) -> None:
+        self._deadline = deadline
+
+    def __enter__(self) -> None:
+        self._deadline.pause()
+
+    def __exit__(self, *ended: object) -> None:
+        self._deadline.go_on()
 
 
 class Deadline:
@@ -89,9 +102,12 @@ class Deadline:
         if places is not None and not self._open:
             places.leave()
 
-    @contextmanager
-    def paused(self) -> Generator[None]:
-        """Stop the server's clock for the block; blocks may overlap."""
+    def paused(self) -> Paused:
+        """Stop the server's clock for a ``with`` block; blocks may overlap."""
+        return Paused(self)
+
+    def pause(self) -> None:
+        """Stop the server's clock until the matching `go_on`."""
         assert self._timer is not None
         loop = asyncio.get_running_loop()
         if self._open == 0:
@@ -100,14 +116,14 @@ class Deadline:
             if self._places is not None:
                 self._places.leave()
         self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
-            if self._open == 0:
-                if self._places is not None:
-                    self._places.retake()
-                self._reschedule(min(loop.time() + self._left, self._end))
+
+    def go_on(self) -> None:
+        """End what `pause` began."""
+        self._open -= 1
+        if self._open == 0:
+            if self._places is not None:
+                self._places.retake()
+            self._reschedule(min(asyncio.get_running_loop().time() + self._left, self._end))
 
     def _reschedule(self, when: float) -> None:
         # A question may outlast its call by a moment: it is taken back in a task of its own. And a

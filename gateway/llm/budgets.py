@@ -7,6 +7,7 @@ one answer at most. A failed or cancelled attempt is not counted: its provider t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -152,15 +153,16 @@ class _Charged:
     def available(self) -> bool:
         return self._llm.available
 
-    def plan(self, prompt: Prompt) -> Plan:
-        return self._llm.plan(prompt)
+    def plan(self, prompt: Prompt, *, estimated: bool = True) -> Plan:
+        return self._llm.plan(prompt, estimated=estimated)
 
     async def complete(self, prompt: Prompt, budget: Budget) -> Completion:
         metering, account = self._metering, self._account
         held = metering.held(account)
         if not held:
             completion = await self._llm.complete(prompt, budget)
-            metering.charge(account, completion, held)
+            # Nothing waits for it but who looks at the costs: the answer goes first.
+            asyncio.get_running_loop().call_soon(metering.charge, account, completion, held)
             return completion
         with metering.reserved(held, self._llm.plan(prompt)) as warnings:
             completion = await self._llm.complete(prompt, budget)

@@ -114,15 +114,19 @@ class Chain:
             slots.queued for slots in {id(link.service): link.service.slots for link in self.links}.values()
         )
 
-    def plan(self, prompt: Prompt) -> Plan:
+    def plan(self, prompt: Prompt, *, estimated: bool = True) -> Plan:
         """See `Llm.plan`."""
         links = [self.links[index] for index in self._select(prompt).order]
         if not links:
             return Plan()
-        first, read = links[0], estimated_tokens(prompt)
+        first = links[0]
+        models = tuple([f"{link.provider.name}/{link.provider.model}" for link in links])
+        if not estimated:
+            return Plan(models, first.temperature)
+        read = estimated_tokens(prompt)
         written = first.fit(prompt).max_tokens
         return Plan(
-            tuple(f"{link.provider.name}/{link.provider.model}" for link in links),
+            models,
             first.temperature,
             read + written,
             first.cost(Usage(read, written)),

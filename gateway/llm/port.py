@@ -219,8 +219,8 @@ class Llm(Protocol):
         """Whether any provider is configured."""
         ...
 
-    def plan(self, prompt: Prompt) -> Plan:
-        """Say what `complete` would do, without doing it."""
+    def plan(self, prompt: Prompt, *, estimated: bool = True) -> Plan:
+        """Say what `complete` would do, without doing it; not `estimated`, without what it may come to."""
         ...
 
     async def complete(self, prompt: Prompt, budget: Budget) -> Completion:

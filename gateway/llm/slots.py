@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 from gateway.errors import ProviderError
+
+
+class Held:
+    """A place for as long as a block runs."""
+
+    __slots__ = ("_slots", "_timeout")
+
+    def __init__(self, slots: Slots, timeout: float) -> None:
+        self._slots = slots
+        self._timeout = timeout
+
+    async def __aenter__(self) -> None:
+        await self._slots.acquire(self._timeout)
+
+    async def __aexit__(self, *ended: object) -> None:
+        self._slots.release()
 
 
 class Slots:
@@ -23,20 +37,23 @@ class Slots:
     def __repr__(self) -> str:
         return f"<Slots {self._name}: {self.taken} of {self.limit} taken, {self.queued} wait>"
 
-    @asynccontextmanager
-    async def held(self, timeout: float) -> AsyncGenerator[None]:
-        """Hold a place while the block runs; waits for one up to `timeout` seconds.
+    def held(self, timeout: float) -> Held:
+        """Hold a place while the ``async with`` block runs; waits for one up to `timeout` seconds.
 
         Raises:
             ProviderError: E003, the queue is full or no place became free in time.
         """
+        return Held(self, timeout)
+
+    def release(self) -> None:
+        """Give a place back."""
+        self.taken -= 1
+        self._free.release()
+
+    async def acquire(self, timeout: float) -> None:
+        """Take a place; raises as `held`."""
         await self._acquire(timeout)
         self.taken += 1
-        try:
-            yield
-        finally:
-            self.taken -= 1
-            self._free.release()
 
     async def _acquire(self, timeout: float) -> None:
         if not self._free.locked():

@@ -102,7 +102,7 @@ class ScriptedLlm:
     gate: asyncio.Event | None = None
     aborted: bool = False
 
-    def plan(self, prompt: Prompt) -> Plan:
+    def plan(self, prompt: Prompt, *, estimated: bool = True) -> Plan:
         return Plan(("local/tiny-model",))
 
     async def complete(self, prompt: Prompt, budget: Budget) -> Completion:
