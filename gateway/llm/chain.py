@@ -14,7 +14,7 @@ from gateway.config.resolved import ModelConfig
 from gateway.errors import ProviderError
 from gateway.llm.breaker import Breaker
 from gateway.llm.port import Attempt, Budget, Completion, Plan, Prompt, Provider, Usage
-from gateway.llm.selection import Offer, Selection, estimated_tokens, select
+from gateway.llm.selection import Offer, Selection, as_configured, estimated_tokens, select
 from gateway.llm.slots import Slots
 
 _TELLING = ("E004", "E006", "E003", "E002", "E008", "E005")
@@ -98,6 +98,7 @@ class Chain:
     ) -> None:
         self.links = tuple(links)
         self._offers = [link.offer for link in self.links]
+        self._as_configured = as_configured(self._offers)
         self._sleep = sleep
         self._clock = clock
         self._wait = wait or wait_random_exponential(multiplier=0.5, max=8.0)
@@ -133,7 +134,7 @@ class Chain:
         )
 
     def _select(self, prompt: Prompt) -> Selection:
-        return select(self._offers, prompt)
+        return self._as_configured or select(self._offers, prompt)
 
     async def complete(self, prompt: Prompt, budget: Budget) -> Completion:
         """Answer by the first provider that can, within `budget.timeout` seconds.

@@ -67,10 +67,17 @@ class _Rated:
     too_small: str = ""
 
 
+def as_configured(offers: Sequence[Offer]) -> Selection | None:
+    """Return the order of offers among which no prompt makes a choice; None where one may."""
+    if any(offer.known is not None or not offer.default for offer in offers):
+        return None
+    return Selection(tuple(range(len(offers))), None)
+
+
 def select(offers: Sequence[Offer], prompt: Prompt) -> Selection:
     """Put the offers in the order in which they should be asked."""
-    if all(offer.known is None and offer.default for offer in offers):
-        return Selection(tuple(range(len(offers))), None)
+    if (configured := as_configured(offers)) is not None:
+        return configured
     tokens = estimated_tokens(prompt)
     hints, weights = _hints(prompt), _weights(prompt)
     needed = tokens + prompt.max_tokens

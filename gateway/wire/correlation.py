@@ -100,7 +100,7 @@ class Incoming:
 
     def start(self, request_id: RequestId, work: Awaitable[Json]) -> asyncio.Task[None]:
         """Answer request `request_id` with what `work` returns or raises; the task may be cancelled."""
-        task = asyncio.ensure_future(self._answer(request_id, work))
+        task = asyncio.get_running_loop().create_task(self._answer(request_id, work))
         key = str(request_id)
         self._running[key] = task
         task.add_done_callback(lambda done: self._forget(key, request_id, work, done))
