@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Final, cast, get_args
@@ -66,6 +67,7 @@ class Load:
         self._spells: dict[tuple[Bottleneck, str], _Spell] = {}
         self._away: Counter[int] = Counter()
         self._due = 0.0
+        self._worked = 0.0
         self._beating: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
@@ -80,6 +82,7 @@ class Load:
     def start(self) -> None:
         """Begin to measure."""
         self._due = asyncio.get_running_loop().time() + BEAT
+        self._worked = time.process_time()
         self._beating = asyncio.get_running_loop().call_at(self._due, self._beat)
 
     def stop(self) -> None:
@@ -153,7 +156,9 @@ class Load:
         if self._beating is None:
             return False
         late = asyncio.get_running_loop().time() - self._due
-        if late <= self._max_lag * _AT_ONCE:
+        most = self._max_lag * _AT_ONCE
+        if late <= most or time.process_time() - self._worked <= most:
+            # A process that was stopped, or a machine that slept, is late without having worked.
             return False
         self._room = min(self._room, self.calls)
         self._begin_to_lag(late)
@@ -179,7 +184,7 @@ class Load:
         self.felt(now - self._due)
         if self._spells:
             self._end_spells(now)
-        self._due = now + BEAT
+        self._due, self._worked = now + BEAT, time.process_time()
         self._beating = loop.call_at(self._due, self._beat)
 
     def _end_spells(self, now: float) -> None:

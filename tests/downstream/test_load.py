@@ -107,6 +107,7 @@ async def test_of_what_came_at_once_no_more_is_taken_than_there_is_time_for(
     load = Load(Limits(max_loop_lag_ms=20))
     now = asyncio.get_running_loop().time()
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    monkeypatch.setattr(time, "process_time", lambda: now)
     load.start()
     load.stop()
     refused = 0
@@ -123,6 +124,20 @@ async def test_of_what_came_at_once_no_more_is_taken_than_there_is_time_for(
     for _ in range(80):
         load.felt(0.0)
     assert not load.lagging
+
+
+async def test_a_process_that_was_stopped_does_not_take_itself_for_overloaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load = Load(Limits(max_loop_lag_ms=20))
+    load.start()
+    load.stop()
+    load.calls = 100
+    later = asyncio.get_running_loop().time() + 60
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: later)
+    assert load.refusal() is None
+    load.felt(60.0)
+    assert load.refusal() is None
 
 
 async def test_the_log_has_one_line_for_many_refusals_and_one_when_they_are_over(caplog: Any) -> None:
