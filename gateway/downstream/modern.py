@@ -8,6 +8,7 @@ from typing import Any, Final, cast
 
 from mcp.shared.inbound import (
     ERROR_CODE_HTTP_STATUS,
+    NAME_BEARING_METHODS,
     InboundLadderRejection,
     InboundModernRoute,
     classify_inbound_request,
@@ -21,7 +22,7 @@ from gateway.calls.model import ChannelClosed, Identity, Json, Profile
 from gateway.config.resolved import Limits
 from gateway.downstream.annotated import Annotated
 from gateway.downstream.cycle import LEAVING
-from gateway.downstream.envelope import meta_of
+from gateway.downstream.envelope import META, meta_of
 from gateway.downstream.exchange import Exchange, Receive, Scope, Send, respond, respond_json
 from gateway.downstream.listen import Listener, Listeners
 from gateway.downstream.load import status_of
@@ -38,6 +39,9 @@ from gateway.wire import jsonrpc
 from gateway.wire.levels import LOG_LEVEL, is_level, passes
 
 VERSIONS: Final = ("2026-07-28",)
+_VERSION: Final = META + "protocolVersion"
+_CLIENT: Final = META + "clientInfo"
+_CAPABILITIES: Final = META + "clientCapabilities"
 _FRESH_MS: Final = 60_000
 """How long what is said of all servers together counts as fresh, while none of them is missing."""
 
@@ -218,7 +222,27 @@ def _classify(
 ) -> InboundModernRoute | InboundLadderRejection:
     if len(headers) != len(raw_headers) and (duplicated := _duplicated(raw_headers)) is not None:
         return InboundLadderRejection(jsonrpc.HEADER_MISMATCH, f"{duplicated} header appears more than once")
+    if (route := plain_route(message, headers)) is not None:
+        return route
     return classify_inbound_request(message, headers=headers, supported_modern_versions=VERSIONS)
+
+
+def plain_route(message: Json, headers: Mapping[str, str]) -> InboundModernRoute | None:
+    """Return what `classify_inbound_request` would, where headers and body plainly agree; else None."""
+    given: Any = message.get("params")
+    params: Json = cast("Json", given) if isinstance(given, dict) else {}
+    envelope, method = meta_of(params), message["method"]
+    if _CAPABILITIES not in envelope:
+        return None
+    version = envelope.get(_VERSION)
+    if version not in VERSIONS or headers.get("mcp-protocol-version") != version:
+        return None
+    named = NAME_BEARING_METHODS.get(method)
+    name = headers.get("mcp-name", "")
+    # A name that HTTP cannot carry comes encoded (basic/transports, "Header Encoding").
+    if headers.get("mcp-method") != method or (named and (params.get(named) != name or name[:2] == "=?")):
+        return None
+    return InboundModernRoute(version, envelope.get(_CLIENT), envelope[_CAPABILITIES])
 
 
 def _duplicated(raw_headers: Sequence[tuple[bytes, bytes]]) -> str | None:
