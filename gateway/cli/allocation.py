@@ -8,7 +8,9 @@ from typing import Final
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
 """Parameters of mallopt(3)."""
-_LARGE: Final = 256 * 1024
+_LARGE: Final = 768 * 1024
+"""Bytes of a block that the system gives and takes: each of its pages costs time when it is first used, so
+what is smaller, and more frequent, is kept."""
 _SPARE: Final = 512 * 1024
 """Bytes free at the heap's end that are kept: to give them back and ask for them again costs time."""
 
