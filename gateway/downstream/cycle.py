@@ -200,7 +200,7 @@ class Cycle:
         """
         if self._wire.stalled and not self.disconnected:
             await self._wire.drain()
-        if self.disconnected:
+        if self.disconnected or self._wire.transport.is_closing():
             return
         kind = message["type"]
         if kind == "http.response.body" and self._started and not self.answered:
@@ -269,7 +269,7 @@ class Cycle:
 
     def _end_anyhow(self) -> None:
         """Answer 500 if nothing was sent, else end the connection."""
-        if self.begun:
+        if self.begun or self._wire.transport.is_closing():
             self._wire.transport.close()
             return
         text = b"Internal Server Error"

@@ -12,7 +12,7 @@ import uvicorn
 
 from gateway.config.resolved import Limits
 from gateway.downstream.connections import bounded_protocol
-from gateway.downstream.cycle import App
+from gateway.downstream.cycle import App, Cycle
 from tests.support.listening import free_port_socket
 
 GET = b"GET /%b HTTP/1.1\r\nhost: here\r\n\r\n"
@@ -270,6 +270,38 @@ async def test_an_application_is_told_that_its_client_has_left() -> None:
         client.writer.close()
         async with asyncio.timeout(10):
             assert await told == "http.disconnect"
+
+
+class GivenUp:
+    """A connection that was aborted, of which its requests have not been told yet."""
+
+    stalled = False
+    default_headers = ()
+    closed = 0
+
+    @property
+    def transport(self) -> Any:
+        return self
+
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def resume(self) -> None:
+        raise AssertionError
+
+    def write(self, data: bytes) -> None:
+        raise RuntimeError(f"the transport is closed: {data!r}")
+
+
+@pytest.mark.parametrize("app", [answering(b"too late"), silent, failing])
+async def test_nothing_is_written_to_a_connection_that_was_given_up(app: App) -> None:
+    wire: Any = GivenUp()
+    cycle = Cycle(wire, {"method": "GET", "path": "/", "http_version": "1.1"}, keep_alive=True, expects=False)
+    await cycle.run(app, set())
+    assert wire.closed == 1
 
 
 async def test_a_body_that_nobody_reads_is_not_taken_from_the_socket() -> None:
