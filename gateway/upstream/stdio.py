@@ -50,15 +50,15 @@ class StdioChannel:
     async def send(self, message: Json, pending: Pending | None) -> None:
         """Write one line, waiting while the server is slow to read."""
         del pending  # one stream carries everything
-        self._write(message)
         try:
+            self._write(message)
             await self.process.stdin.drain()
-        except OSError as error:
+        except (OSError, ConnectionLost) as error:
             # Most likely it has just ended, and how it did says more than a broken pipe.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_END_NOTICED):
                     await self._ended()
-            raise self._broken(error) from error
+            raise self._broken(error if isinstance(error, OSError) else None) from error
 
     async def _ended(self) -> None:
         if self._conversation is not None:

@@ -276,6 +276,19 @@ async def test_a_server_that_dies_while_it_is_written_to_is_said_to_have_died() 
     await connection.aclose()
 
 
+async def test_a_server_whose_input_is_found_closed_is_said_to_have_ended_as_it_did() -> None:
+    connection: Any = await dial(stdio("begin(); sys.stdin.read()"))
+    conversation = connection._conversation
+    conversation._channel.process.stdin.close()
+    calling = asyncio.create_task(call(connection, "x"))
+    await asyncio.sleep(0)
+    assert not calling.done()
+    conversation.end("no database")
+    with pytest.raises(ConnectionLost, match="no database"):
+        await calling
+    await connection.aclose()
+
+
 async def test_a_flood_of_requests_nobody_reads_the_answers_of_is_bounded() -> None:
     source = """
 begin()
